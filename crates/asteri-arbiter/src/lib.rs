@@ -1,0 +1,1 @@
+//! Settings, command line, logs and process management of the Asteri application server.

@@ -1,0 +1,1 @@
+//! The I/O core of the Asteri application server: reactor, connections, timers, spooling, scoreboard.
