@@ -1,1 +1,29 @@
-//! The I/O core of the Asteri application server: reactor, connections, timers, spooling, scoreboard.
+//! The I/O core of the Asteri application server: reactor, listeners, connections, timers, spooling, scoreboard.
+//!
+//! There is no Python here. Application code comes in through the trait [`sync::Application`]; an echo application in
+//! Rust (`examples/echo.rs`) lets the server be tested, fuzzed and profiled without an interpreter.
+//!
+//! All `unsafe` of this crate lives in [`sys`].
+
+mod connection;
+mod content;
+pub mod control;
+mod date;
+pub mod listener;
+pub mod notice;
+mod outbox;
+mod reactor;
+mod request;
+mod responder;
+pub mod scoreboard;
+pub mod settings;
+mod slab;
+pub mod sync;
+pub mod sys;
+mod wheel;
+
+pub use content::Body;
+pub use date::DateCache;
+pub use request::ReadyRequest;
+pub use responder::{ClientGone, Responder};
+pub use sys::socket::Peer;

@@ -1,0 +1,129 @@
+//! What a worker hears from its arbiter and tells it: signals, the scoreboard, and the line that breaks when the arbiter
+//! dies.
+
+use crate::reactor::Counters;
+use crate::request::ReadyRequest;
+use crate::scoreboard::{Scoreboard, Slot, WorkerState};
+use crate::sync::{Control, Order};
+use crate::sys::clock;
+use crate::sys::eventfd::EventFd;
+use crate::sys::signals::{Receiver, Signal};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The signals that a worker takes over.
+pub const WORKER_SIGNALS: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::USR1];
+
+/// The worker's end of the line to the arbiter.
+pub struct WorkerControl {
+    pub scoreboard: Arc<Scoreboard>,
+    /// Which slot of the scoreboard is this worker's.
+    pub slot: usize,
+    pub signals: Receiver,
+    /// The read end of a pipe whose write end only the arbiter has: it ends when the arbiter does. Non-blocking.
+    pub arbiter: File,
+    /// Wakes the arbiter.
+    pub notify: Arc<EventFd>,
+    /// Ask for a successor after so many requests; `None` for never.
+    pub max_requests: Option<u64>,
+    /// Opens the log files again.
+    pub reopen_logs: Box<dyn Fn() + Send + Sync>,
+    /// Called once, when the worker is told to leave without finishing.
+    pub on_quit: Box<dyn Fn(Signal) + Send + Sync>,
+    /// Set when the arbiter was found dead.
+    pub orphaned: AtomicBool,
+}
+
+impl WorkerControl {
+    fn slot(&self) -> &Slot {
+        self.scoreboard.slot(self.slot)
+    }
+
+    /// What [`crate::sync::Worker::control_fds`] has to contain.
+    #[must_use]
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.signals.as_fd(), self.arbiter.as_fd()]
+    }
+
+    fn arbiter_is_gone(&self) -> bool {
+        // The arbiter never writes; the pipe only ever ends.
+        match (&self.arbiter).read(&mut [0u8; 1]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock && error.kind() != io::ErrorKind::Interrupted,
+        }
+    }
+}
+
+impl Control for WorkerControl {
+    fn poll(&self) -> Order {
+        let mut order = Order::Serve;
+        for (signal, _) in self.signals.take() {
+            if signal == Signal::USR1 {
+                (self.reopen_logs)();
+            } else if signal == Signal::TERM {
+                // With a successor at the same listeners, the accept queue is theirs.
+                order = Order::Drain { empty_queue: self.scoreboard.shared().is_stopping() };
+            } else {
+                (self.on_quit)(signal);
+                return Order::Quit;
+            }
+        }
+        if self.arbiter_is_gone() && !self.orphaned.swap(true, Ordering::Relaxed) {
+            order = Order::Drain { empty_queue: true };
+        }
+        if let Order::Drain { .. } = order {
+            self.slot().set_state(WorkerState::Draining);
+        }
+        order
+    }
+
+    fn beat(&self, counters: Counters, open_connections: usize) {
+        let slot = self.slot();
+        slot.beat(clock::now());
+        let board = slot.counters();
+        board.connections_open.set(open_connections as u64);
+        if counters != Counters::default() {
+            board.connections_accepted.add(counters.accepted);
+            board.refused.add(counters.refused);
+            board.client_timeouts.add(counters.timeouts);
+            board.bytes_sent.add(counters.bytes_sent);
+            board.client_disconnects.add(counters.abandoned);
+        }
+    }
+
+    fn in_application(&self, request: Option<&ReadyRequest>) {
+        let slot = self.slot();
+        if let Some(request) = request {
+            let (method, target) = request.method_and_target();
+            slot.begin_call(clock::now(), method, target);
+            return;
+        }
+        slot.end_call(clock::now());
+        if self.max_requests.is_some_and(|most| slot.counters().requests.get() == most)
+            && slot.state() == WorkerState::Ready
+        {
+            slot.set_state(WorkerState::Retiring);
+            self.notify.wake();
+        }
+    }
+
+    fn accept_while_busy(&self) -> bool {
+        // While a sibling exists, a new connection is better off in the queue, where whoever is free first takes it.
+        self.scoreboard.ready_siblings(self.slot) == 0
+    }
+
+    fn must_answer_for_hung(&self) -> bool {
+        self.slot().answer_due()
+    }
+
+    fn answered_for_hung(&self, answered: bool) {
+        if answered {
+            self.slot().counters().application_timeouts.increment();
+        }
+        self.slot().set_answered();
+        self.notify.wake();
+    }
+}

@@ -1,0 +1,48 @@
+//! What the reactor tells whoever keeps the logs.
+//!
+//! Notices are facts, not text: the listener decides what is written and where.
+
+use crate::sys::socket::Peer;
+use asteri_proto::error::ProtocolError;
+use std::io;
+
+/// Something that happened below the application.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// A request was refused before it reached the application.
+    Refused {
+        peer: Peer,
+        error: ProtocolError,
+        /// The first bytes of what the peer sent, at most [`Notice::SAMPLE`] of them. Untrusted.
+        sample: &'a [u8],
+    },
+    /// No connection can be accepted until descriptors (or memory) come back.
+    CannotAccept(&'a io::Error),
+    /// Content of a request could not be kept; its client got a 500.
+    RequestSpoolFailed(&'a io::Error),
+    /// A response could not be kept for its slow client and was cut.
+    ResponseSpoolFailed(&'a io::Error),
+    /// A client took nothing of its response for the write timeout and was cut off.
+    WriteTimeout(Peer),
+    /// A request that waited for the application was dropped, as its client had left.
+    SkippedAbandoned(Peer),
+    /// The client of a request that hung in the application was answered with this status.
+    AnsweredForHung(u16),
+}
+
+impl Notice<'_> {
+    pub const SAMPLE: usize = 256;
+}
+
+/// Takes notices. Runs on: worker main thread and standby thread, with the reactor locked: be quick, and do not call
+/// back.
+pub trait Observer: Send + Sync {
+    fn notice(&self, notice: &Notice<'_>);
+}
+
+/// Looks away.
+pub struct Ignore;
+
+impl Observer for Ignore {
+    fn notice(&self, _: &Notice<'_>) {}
+}

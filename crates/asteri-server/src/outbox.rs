@@ -1,0 +1,211 @@
+//! What a client has not taken yet of its response: first in memory, then in an unnamed file.
+//!
+//! An application never waits for a client. What the socket does not take at once is put here and trickled out by the
+//! reactor. Memory is bounded; beyond the bound the bytes go to a file and back out by `sendfile`, without passing
+//! through this process again.
+
+use crate::sys::{socket, tempfile};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+enum Segment {
+    Memory { bytes: Vec<u8>, sent: usize },
+    File { file: Arc<File>, offset: u64, left: u64 },
+}
+
+/// Where undelivered bytes may be kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'a> {
+    /// Bytes of one response that may be held in memory.
+    pub memory: usize,
+    /// The folder for spool files.
+    pub folder: &'a Path,
+}
+
+/// How far a delivery got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Whether the socket took anything.
+    pub moved: bool,
+    /// Whether nothing is left.
+    pub drained: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Outbox {
+    segments: VecDeque<Segment>,
+    in_memory: usize,
+    spool: Option<Spool>,
+    left: u64,
+}
+
+struct Spool {
+    file: Arc<File>,
+    end: u64,
+}
+
+impl Outbox {
+    /// Bytes that wait for the client.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// # Errors
+    /// When the spool file cannot be made or written: the bytes are not kept, the response cannot be completed.
+    pub fn push(&mut self, bytes: &[u8], room: Room<'_>) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.in_memory + bytes.len() <= room.memory {
+            self.in_memory += bytes.len();
+            match self.segments.back_mut() {
+                Some(Segment::Memory { bytes: last, .. }) => last.extend_from_slice(bytes),
+                _ => self.segments.push_back(Segment::Memory { bytes: bytes.to_vec(), sent: 0 }),
+            }
+        } else {
+            self.spool(bytes, room.folder)?;
+        }
+        self.left += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn spool(&mut self, bytes: &[u8], folder: &Path) -> io::Result<()> {
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => none.insert(Spool { file: Arc::new(tempfile::unnamed(folder)?), end: 0 }),
+        };
+        spool.file.write_all_at(bytes, spool.end)?;
+        let start = spool.end;
+        spool.end += bytes.len() as u64;
+        match self.segments.back_mut() {
+            Some(Segment::File { file, offset, left })
+                if Arc::ptr_eq(file, &spool.file) && *offset + *left == start =>
+            {
+                *left += bytes.len() as u64;
+            }
+            _ => self.segments.push_back(Segment::File {
+                file: Arc::clone(&spool.file),
+                offset: start,
+                left: bytes.len() as u64,
+            }),
+        }
+        Ok(())
+    }
+
+    /// `length` bytes of a file of the application, from `offset`.
+    pub fn push_file(&mut self, file: File, offset: u64, length: u64) {
+        if length > 0 {
+            self.segments.push_back(Segment::File { file: Arc::new(file), offset, left: length });
+            self.left += length;
+        }
+    }
+
+    /// Sends until all is gone or the socket takes no more.
+    ///
+    /// # Errors
+    /// When the connection is broken, or a file turned out shorter than it was said to be.
+    pub fn deliver(&mut self, to: BorrowedFd<'_>) -> io::Result<Progress> {
+        let mut moved = false;
+        while let Some(segment) = self.segments.front_mut() {
+            let sent = match segment {
+                Segment::Memory { bytes, sent } => socket::send(to, &bytes[*sent..], false),
+                Segment::File { file, offset, left } => match socket::send_file(to, file.as_fd(), *offset, *left) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    other => other,
+                },
+            };
+            let count = match sent {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Progress { moved, drained: false });
+                }
+                Err(error) => return Err(error),
+            };
+            moved |= count > 0;
+            self.left -= count as u64;
+            let finished = match segment {
+                Segment::Memory { bytes, sent } => {
+                    *sent += count;
+                    self.in_memory -= count;
+                    *sent == bytes.len()
+                }
+                Segment::File { offset, left, .. } => {
+                    *offset += count as u64;
+                    *left -= count as u64;
+                    *left == 0
+                }
+            };
+            if finished {
+                self.segments.pop_front();
+            }
+        }
+        self.spool = None;
+        Ok(Progress { moved, drained: true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    /// Delivers all to a reader that keeps up only when the socket is full.
+    fn delivered(outbox: &mut Outbox) -> Vec<u8> {
+        let (sender, mut reader) = UnixStream::pair().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        reader.set_nonblocking(true).unwrap();
+        let mut all = Vec::new();
+        loop {
+            let drained = outbox.deliver(sender.as_fd()).unwrap().drained;
+            // The end of what is there now, not of the stream.
+            let _ = reader.read_to_end(&mut all);
+            if drained {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn order_is_kept_across_memory_spool_and_files() {
+        let folder = std::env::temp_dir();
+        let room = Room { memory: 1000, folder: &folder };
+        let mut outbox = Outbox::default();
+        let mut expected = Vec::new();
+        for round in 0u8..200 {
+            let piece = vec![round; 37 * usize::from(round)];
+            expected.extend_from_slice(&piece);
+            outbox.push(&piece, room).unwrap();
+            if round % 50 == 7 {
+                let mut file = tempfile::unnamed(&folder).unwrap();
+                file.write_all(b"not this|but this|not this").unwrap();
+                outbox.push_file(file, 9, 8);
+                expected.extend_from_slice(b"but this");
+            }
+        }
+        assert_eq!(outbox.len(), expected.len() as u64);
+        assert!(outbox.in_memory <= 1000, "memory is bounded");
+        assert_eq!(delivered(&mut outbox), expected);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_shrank_is_an_error() {
+        let mut outbox = Outbox::default();
+        let mut file = tempfile::unnamed(&std::env::temp_dir()).unwrap();
+        file.write_all(b"short").unwrap();
+        outbox.push_file(file, 0, 100);
+        let (sender, _reader) = UnixStream::pair().unwrap();
+        let error = outbox.deliver(sender.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -1,0 +1,205 @@
+//! New connections, and when not to take them.
+//!
+//! A connection that is not accepted is not lost: it waits in the kernel's queue, where a sibling process may take it.
+//! So this worker takes none while it is full, while descriptors are short, and while it is busy and has siblings.
+
+use super::{LISTENER_TOKEN, Reactor, Turner};
+use crate::connection::Connection;
+use crate::listener::Listener;
+use crate::notice::Notice;
+use crate::sys::epoll::Interest;
+use crate::sys::socket::{self, AcceptFailure};
+use asteri_proto::time::Moment;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long to wait for descriptors that some other process may give back.
+const RETRY: Duration = Duration::from_millis(100);
+/// At most one notice about missing descriptors in this time.
+const QUIET: Duration = Duration::from_secs(10);
+
+pub(super) struct Accepting {
+    listeners: Vec<Listener>,
+    /// Whether the listeners are in the epoll set.
+    watched: bool,
+    /// Set while the worker is busy and its siblings shall have the connections.
+    suspended: bool,
+    /// Out of descriptors: when to try again.
+    retry_at: Option<Moment>,
+    noticed_at: Option<Moment>,
+    /// Draining for good: when the accept queue is left alone even if it is not empty.
+    finish_by: Option<Moment>,
+}
+
+impl Accepting {
+    pub fn new(listeners: Vec<Listener>) -> Self {
+        Self { listeners, watched: false, suspended: false, retry_at: None, noticed_at: None, finish_by: None }
+    }
+
+    pub fn retry_at(&self) -> Option<Moment> {
+        match (self.retry_at, self.finish_by) {
+            (Some(retry), Some(finish)) => Some(retry.min(finish)),
+            (retry, finish) => retry.or(finish),
+        }
+    }
+
+    pub fn finish_by(&mut self, deadline: Moment) {
+        self.finish_by = Some(deadline);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
+    /// One descriptor more: no need to wait for the retry.
+    pub fn note_descriptor_freed(&mut self) {
+        if self.retry_at.is_some() {
+            self.retry_at = Some(Moment(0));
+        }
+    }
+}
+
+impl Reactor {
+    pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
+        if !self.accepting.watched {
+            for (index, listener) in self.accepting.listeners.iter().enumerate() {
+                self.epoll.add(listener.as_fd(), Interest::Listener, LISTENER_TOKEN + index as u64)?;
+            }
+            self.accepting.watched = true;
+        }
+        Ok(())
+    }
+
+    fn unwatch_listeners(&mut self) {
+        if std::mem::take(&mut self.accepting.watched) {
+            for listener in &self.accepting.listeners {
+                // It was added; the only failure would be that it is not there.
+                let _ = self.epoll.remove(listener.as_fd());
+            }
+        }
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        self.unwatch_listeners();
+        self.accepting.listeners.clear();
+        self.accepting.finish_by = None;
+        self.accepting.retry_at = None;
+    }
+
+    /// Leaves new connections to the siblings, or takes them again.
+    pub fn suspend_accepting(&mut self, suspend: bool) {
+        if self.accepting.suspended != suspend {
+            self.accepting.suspended = suspend;
+            if suspend {
+                self.unwatch_listeners();
+            } else {
+                self.resume_accepting();
+            }
+        }
+    }
+
+    fn may_accept(&self) -> bool {
+        !self.accepting.suspended && self.connections.len() < self.settings.max_connections
+    }
+
+    /// Starts to take connections again once the reason not to is gone, and ends a drain's last round.
+    pub(super) fn resume_accepting(&mut self) {
+        if let Some(deadline) = self.accepting.finish_by {
+            self.finish_accepting(self.now >= deadline);
+        }
+        if self.accepting.retry_at.is_some_and(|retry| retry > self.now) {
+            return;
+        }
+        self.accepting.retry_at = None;
+        if !self.accepting.watched && self.may_accept() && self.watch_listeners().is_err() {
+            self.unwatch_listeners();
+            self.accepting.retry_at = Some(self.now + RETRY);
+        }
+    }
+
+    /// While draining for good: closes the listeners when their queue is empty, or for lack of time after one last round
+    /// through the whole queue.
+    fn finish_accepting(&mut self, out_of_time: bool) {
+        if self.accepting.suspended && !out_of_time {
+            return;
+        }
+        let rounds = if out_of_time { usize::MAX } else { self.settings.accept_batch };
+        let mut all_empty = true;
+        for index in 0..self.accepting.listeners.len() {
+            all_empty &= self.accept_from(index, rounds);
+        }
+        if all_empty || out_of_time {
+            self.close_listeners();
+        }
+    }
+
+    pub(super) fn accept(&mut self, index: usize, turner: Turner) {
+        // The standby thread has suspended the listeners unless it may take connections.
+        debug_assert!(turner == Turner::Application || !self.accepting.suspended);
+        self.accept_from(index, self.settings.accept_batch);
+        if !self.may_accept() {
+            self.unwatch_listeners();
+        }
+    }
+
+    /// Says whether the queue was seen to be empty.
+    fn accept_from(&mut self, index: usize, rounds: usize) -> bool {
+        let mut broken = 0;
+        for _ in 0..rounds {
+            let Some(listener) = self.accepting.listeners.get(index) else {
+                return true;
+            };
+            if self.connections.len() >= self.settings.max_connections {
+                return false;
+            }
+            let error = match socket::accept(listener.as_fd()) {
+                Ok((socket, peer)) => {
+                    let place = u16::try_from(index).unwrap_or(u16::MAX);
+                    self.welcome(Connection::new(socket, peer, place, self.now));
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match AcceptFailure::of(&error) {
+                AcceptFailure::Empty => return true,
+                AcceptFailure::TryNext if broken < 64 => broken += 1,
+                AcceptFailure::TryNext => return false,
+                AcceptFailure::Exhausted => {
+                    self.pause_accepting(&error);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    fn welcome(&mut self, connection: Connection) {
+        self.counters.accepted += 1;
+        let Ok(key) = self.connections.insert(connection) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if self.epoll.add(connection.socket.as_fd(), Interest::Connection, key.token()).is_err() {
+            self.close(key);
+            return;
+        }
+        if self.draining {
+            self.limit_idle_time(key);
+        }
+        self.schedule(key);
+        // The request is often there already: try at once instead of waiting for the first event.
+        self.woken.push_back(key);
+    }
+
+    fn pause_accepting(&mut self, error: &io::Error) {
+        self.unwatch_listeners();
+        self.accepting.retry_at = Some(self.now + RETRY);
+        if self.accepting.noticed_at.is_none_or(|at| at + QUIET <= self.now) {
+            self.accepting.noticed_at = Some(self.now);
+            self.observer.notice(&Notice::CannotAccept(error));
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The reactor: all sockets of one worker, driven by readiness.
+//!
+//! It never blocks and never calls an application. Whoever turns it (the application's thread, or the standby thread
+//! while the application runs) locks it, lets it [`poll`](Reactor::poll), takes complete requests with
+//! [`next_request`](Reactor::next_request), and unlocks it before it runs or waits. Nothing in here is borrowed over a
+//! call into the application: connections are named by [`Key`].
+//!
+//! * `accept.rs`: new connections, and when not to take them
+//! * `receive.rs`: from bytes to requests
+//! * `respond.rs`: from the application's bytes to the socket, and what follows an answer
+
+mod accept;
+mod receive;
+mod respond;
+
+pub(crate) use respond::Sent;
+
+use crate::connection::{Connection, Stage};
+use crate::date::DateCache;
+use crate::listener::Listener;
+use crate::notice::{Notice, Observer};
+use crate::request::ReadyRequest;
+use crate::settings::Settings;
+use crate::slab::{Key, Slab};
+use crate::sys::clock;
+use crate::sys::epoll::{Epoll, Event, Interest};
+use crate::wheel::{Alarm, Wheel};
+use accept::Accepting;
+use asteri_proto::h1::connection::Timeout;
+use asteri_proto::h1::request::RequestHead;
+use asteri_proto::time::Moment;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events taken from the kernel at a time. Also the bound on the work between two looks at the clock.
+pub(crate) const EVENTS: usize = 128;
+
+/// The receive buffer of a thread. A connection has none of its own unless part of a request has arrived.
+pub(crate) const SCRATCH: usize = 64 * 1024;
+
+/// Tokens of descriptors that are no connections.
+const LISTENER_TOKEN: u64 = Key::RESERVED as u64;
+const CONTROL_TOKEN: u64 = LISTENER_TOKEN + 0x8000;
+
+/// A receive buffer and a head to parse into: one pair per thread, used again for every request.
+pub(crate) struct Scratch {
+    pub buffer: Vec<u8>,
+    pub head: RequestHead,
+    /// For small answers of the reactor's own.
+    pub out: Vec<u8>,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self { buffer: Vec::with_capacity(SCRATCH), head: RequestHead::default(), out: Vec::new() }
+    }
+
+    /// An empty buffer of full size.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        if buffer.capacity() < SCRATCH {
+            buffer.reserve_exact(SCRATCH);
+        }
+        buffer
+    }
+
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() >= SCRATCH {
+            self.buffer = buffer;
+        }
+    }
+
+    /// Takes back what a request carried.
+    pub fn recycle(&mut self, request: ReadyRequest) {
+        self.give_buffer(request.buffer);
+        self.head = request.head;
+    }
+}
+
+/// Who turns the reactor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turner {
+    /// The application's thread: a complete request is run at once.
+    Application,
+    /// The standby thread: complete requests wait in the queue.
+    Standby,
+}
+
+pub(crate) struct Reactor {
+    epoll: Arc<Epoll>,
+    events: Box<[Event; EVENTS]>,
+    /// Events that are not looked at yet are `events[next_event..event_count]`. They are kept here and not on a stack,
+    /// so that the standby thread finds them when the application runs in the middle of a batch.
+    next_event: usize,
+    event_count: usize,
+    connections: Slab<Connection>,
+    wheel: Wheel,
+    due: Vec<(Key, Alarm)>,
+    /// Connections that have something to do without a new event.
+    woken: VecDeque<Key>,
+    /// How many of them are looked at before the next poll: one that is woken again and again, as by a client that never
+    /// stops pipelining, must not keep the others out.
+    woken_now: usize,
+    /// Complete requests that wait for the application, in the order in which they were complete.
+    queue: VecDeque<ReadyRequest>,
+    /// The connection whose request the application has.
+    current: Option<Key>,
+    accepting: Accepting,
+    draining: bool,
+    now: Moment,
+    date: DateCache,
+    settings: Arc<Settings>,
+    observer: Arc<dyn Observer>,
+    control_ready: bool,
+    counters: Counters,
+}
+
+/// What has happened since the last time the counters were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub accepted: u64,
+    pub refused: u64,
+    pub timeouts: u64,
+    pub bytes_sent: u64,
+    pub abandoned: u64,
+}
+
+impl Reactor {
+    /// `control` are descriptors that end the wait when they become readable: signals, the arbiter's life line.
+    pub fn new(
+        epoll: Arc<Epoll>,
+        listeners: Vec<Listener>,
+        control: &[BorrowedFd<'_>],
+        settings: Arc<Settings>,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Self> {
+        for fd in control {
+            epoll.add(*fd, Interest::Readable, CONTROL_TOKEN)?;
+        }
+        let now = clock::now();
+        let mut reactor = Self {
+            epoll,
+            events: Box::new([Event::NONE; EVENTS]),
+            next_event: 0,
+            event_count: 0,
+            connections: Slab::new(),
+            wheel: Wheel::new(now),
+            due: Vec::new(),
+            woken: VecDeque::new(),
+            woken_now: 0,
+            queue: VecDeque::new(),
+            current: None,
+            accepting: Accepting::new(listeners),
+            draining: false,
+            now,
+            date: DateCache::new(),
+            settings,
+            observer,
+            control_ready: false,
+            counters: Counters::default(),
+        };
+        reactor.watch_listeners()?;
+        Ok(reactor)
+    }
+
+    /// Looks for events without waiting, and at the clock. Does nothing while earlier events are not worked off.
+    pub fn poll(&mut self) {
+        if self.next_event < self.event_count {
+            return;
+        }
+        self.next_event = 0;
+        self.event_count = self.epoll.wait(&mut self.events[..], Some(Duration::ZERO)).unwrap_or(0);
+        self.tick();
+    }
+
+    /// Takes over events that were waited for outside the lock.
+    pub fn take_events(&mut self, events: &[Event]) {
+        debug_assert!(self.next_event == self.event_count, "the turner waits only when nothing is left to do");
+        self.events[..events.len()].copy_from_slice(events);
+        self.next_event = 0;
+        self.event_count = events.len();
+        self.tick();
+    }
+
+    fn tick(&mut self) {
+        self.now = clock::now();
+        self.expire();
+        self.resume_accepting();
+        self.woken_now = self.woken.len();
+    }
+
+    /// Works until a request is complete and returns it, or until there is nothing to do and returns `None`.
+    ///
+    /// The standby thread gets requests too, so that the caller decides; it [queues](Self::queue) them.
+    pub fn next_request(&mut self, turner: Turner, scratch: &mut Scratch) -> Option<ReadyRequest> {
+        if turner == Turner::Application {
+            while let Some(request) = self.queue.pop_front() {
+                if self.begin(&request) {
+                    return Some(request);
+                }
+            }
+        }
+        loop {
+            let key = if self.woken_now > 0
+                && let Some(key) = self.woken.pop_front()
+            {
+                self.woken_now -= 1;
+                key
+            } else if self.next_event < self.event_count {
+                let event = self.events[self.next_event];
+                self.next_event += 1;
+                match self.on_event(event, turner) {
+                    Some(key) => key,
+                    None => continue,
+                }
+            } else {
+                return None;
+            };
+            if let Some(request) = self.work(key, scratch) {
+                match turner {
+                    Turner::Application if self.begin(&request) => return Some(request),
+                    Turner::Application => {}
+                    Turner::Standby => return Some(request),
+                }
+            }
+        }
+    }
+
+    /// Lets a complete request wait for the application.
+    pub fn enqueue(&mut self, request: ReadyRequest) {
+        self.queue.push_back(request);
+    }
+
+    fn on_event(&mut self, event: Event, turner: Turner) -> Option<Key> {
+        let token = event.token();
+        if token == CONTROL_TOKEN {
+            self.control_ready = true;
+            return None;
+        }
+        if (LISTENER_TOKEN..CONTROL_TOKEN).contains(&token) {
+            self.accept(usize::try_from(token - LISTENER_TOKEN).unwrap_or(0), turner);
+            return None;
+        }
+        let key = Key::from_token(token);
+        let connection = self.connections.get_mut(key)?;
+        connection.readable |= event.readable();
+        connection.peer_closed |= event.peer_closed();
+        if event.broken() && connection.stage != Stage::Receiving {
+            // Nothing that we send can arrive. The application finds out by its next flush.
+            self.close(key);
+            return None;
+        }
+        let busy = matches!(connection.stage, Stage::Queued | Stage::InApplication);
+        if busy && !(event.writable() && connection.outbox.is_some()) {
+            return None;
+        }
+        Some(key)
+    }
+
+    /// Does what a connection can do now.
+    fn work(&mut self, key: Key, scratch: &mut Scratch) -> Option<ReadyRequest> {
+        let connection = self.connections.get_mut(key)?;
+        if connection.outbox.is_some() {
+            self.deliver(key);
+        }
+        let connection = self.connections.get_mut(key)?;
+        match connection.stage {
+            Stage::Receiving => self.receive(key, scratch),
+            Stage::Lingering => {
+                self.linger(key, scratch);
+                None
+            }
+            Stage::Queued | Stage::InApplication | Stage::Delivering { .. } => None,
+        }
+    }
+
+    /// Whether a control descriptor has become readable since the last call.
+    pub fn take_control(&mut self) -> bool {
+        std::mem::take(&mut self.control_ready)
+    }
+
+    pub fn take_counters(&mut self) -> Counters {
+        std::mem::take(&mut self.counters)
+    }
+
+    pub fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether [`next_request`](Self::next_request) would have work without a new event.
+    pub fn has_work(&self) -> bool {
+        !self.woken.is_empty() || !self.queue.is_empty() || self.next_event < self.event_count
+    }
+
+    /// Whether there is work that needs neither a new event nor the application.
+    pub fn has_events(&self) -> bool {
+        !self.woken.is_empty() || self.next_event < self.event_count
+    }
+
+    /// How long the turner may wait for events.
+    pub fn patience(&self) -> Option<Duration> {
+        let wake = [self.wheel.next(), self.accepting.retry_at()].into_iter().flatten().min()?;
+        // The coarse clock lags by up to one of its ticks: without the extra millisecond the last wait would be for 0.
+        Some(Duration::from_millis(wake.0.saturating_sub(clock::now().0) + 1))
+    }
+
+    // ---- time
+
+    fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.now, &mut due);
+        for (key, alarm) in due.drain(..) {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if connection.alarm != alarm {
+                continue;
+            }
+            connection.alarm = Alarm::NONE;
+            match connection.next_deadline(&self.settings.http) {
+                Some(deadline) if deadline <= self.now => self.on_deadline(key),
+                Some(_) => self.schedule(key),
+                None => {}
+            }
+        }
+        self.due = due;
+    }
+
+    fn on_deadline(&mut self, key: Key) {
+        let (now, config) = (self.now, &self.settings.http);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.stage {
+            Stage::Receiving if connection.is_idle() && connection.deadline <= now => self.close(key),
+            Stage::Receiving => match connection.http.on_timeout(config, now) {
+                Timeout::NotYet => self.schedule(key),
+                Timeout::CloseIdle => self.close(key),
+                Timeout::Refuse(error) => {
+                    self.counters.timeouts += 1;
+                    self.refuse(key, error);
+                }
+            },
+            Stage::InApplication | Stage::Delivering { .. } => {
+                self.counters.timeouts += 1;
+                self.observer.notice(&Notice::WriteTimeout(connection.peer));
+                self.reset(key);
+            }
+            Stage::Lingering => self.close(key),
+            Stage::Queued => {}
+        }
+    }
+
+    /// Sees to it that the connection's next deadline is noticed.
+    fn schedule(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Some(deadline) = connection.next_deadline(&self.settings.http) {
+            self.wheel.schedule(key, &mut connection.alarm, deadline);
+        }
+    }
+
+    // ---- the end
+
+    /// Stops taking connections and lets those that are open end well: requests that have begun are finished, idle
+    /// connections may send one more request within `drain_idle`. With `empty_queue`, what waits in the accept queue is
+    /// served too: nobody else will.
+    pub fn drain(&mut self, empty_queue: bool) {
+        if self.draining {
+            return;
+        }
+        self.now = clock::now();
+        self.draining = true;
+        if empty_queue {
+            self.accepting.finish_by(self.now + self.settings.drain_accept);
+        } else {
+            self.close_listeners();
+        }
+        for key in self.connections.keys() {
+            self.limit_idle_time(key);
+        }
+    }
+
+    /// An idle connection of a draining worker does not wait for its whole keep-alive time.
+    fn limit_idle_time(&mut self, key: Key) {
+        let limit = self.now + self.settings.drain_idle;
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.is_idle()
+        {
+            connection.deadline = limit;
+            self.schedule(key);
+        }
+    }
+
+    /// Whether a draining worker has nothing left to do.
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.connections.len() == 0 && self.accepting.is_closed()
+    }
+
+    /// Closes without further ado. What the kernel holds is still delivered.
+    fn close(&mut self, key: Key) {
+        if let Some(connection) = self.connections.remove(key) {
+            // Closing the descriptor also removes it from the epoll set.
+            drop(connection);
+            self.accepting.note_descriptor_freed();
+        }
+    }
+
+    /// Closes so that the peer can tell: the response it got is not whole.
+    fn reset(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            crate::sys::socket::set_reset_on_close(connection.socket.as_fd());
+        }
+        self.close(key);
+    }
+}

@@ -1,0 +1,347 @@
+//! From bytes to requests.
+//!
+//! A request that arrives in one piece is parsed where it was received, and the receive buffer itself goes on to the
+//! application: nothing is copied. Only what is not complete is moved to the connection.
+
+use super::{Reactor, SCRATCH, Scratch};
+use crate::connection::{Partial, Stage};
+use crate::content::Collector;
+use crate::notice::Notice;
+use crate::request::ReadyRequest;
+use crate::slab::Key;
+use crate::sys::socket;
+use asteri_proto::error::ProtocolError;
+use asteri_proto::h1::connection::Event;
+use asteri_proto::h1::request::{BodyFraming, RequestHead};
+use asteri_proto::h1::response;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Reads per connection before others get their turn.
+const READS: usize = 4;
+
+/// Our own failure, told to the client in the same way as its own.
+const CONTENT_NOT_STORED: ProtocolError = ProtocolError {
+    status: 500,
+    code: "content-not-stored",
+    section: "RFC 9110 §15.6.1",
+    detail: "the content could not be written to the spool folder",
+};
+
+/// What became of the bytes that were received.
+enum Step {
+    Request(ReadyRequest),
+    /// All is used or kept; the buffer comes back.
+    More(Vec<u8>),
+    /// The connection does not receive requests any more.
+    Over,
+}
+
+/// A request while one buffer is looked at.
+enum Content {
+    /// The head starts at this offset of the buffer.
+    Here { base: usize, head: RequestHead, collector: Collector },
+    /// The head was kept from an earlier buffer.
+    Kept(Box<Partial>),
+}
+
+impl Content {
+    fn collector(&mut self) -> &mut Collector {
+        match self {
+            Self::Here { collector, .. } => collector,
+            Self::Kept(partial) => &mut partial.content,
+        }
+    }
+}
+
+impl Reactor {
+    pub(super) fn receive(&mut self, key: Key, scratch: &mut Scratch) -> Option<ReadyRequest> {
+        let mut reads = 0;
+        // What was received together with the last request comes first.
+        let mut unseen = true;
+        loop {
+            let connection = self.connections.get_mut(key)?;
+            let kept = !connection.input.is_empty();
+            let mut buffer = if kept { std::mem::take(&mut connection.input) } else { scratch.take_buffer() };
+            if !(kept && unseen) {
+                if !connection.readable {
+                    self.keep(key, buffer, 0, scratch);
+                    break;
+                }
+                if reads == READS {
+                    self.keep(key, buffer, 0, scratch);
+                    self.woken.push_back(key);
+                    break;
+                }
+                reads += 1;
+                if kept {
+                    buffer.reserve(buffer.len().clamp(1024, SCRATCH));
+                }
+                match self.read(key, &mut buffer) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        self.keep(key, buffer, 0, scratch);
+                        break;
+                    }
+                    Err(()) => {
+                        scratch.give_buffer(buffer);
+                        return None;
+                    }
+                }
+            }
+            unseen = false;
+            match self.advance(key, buffer, scratch) {
+                Step::Request(request) => return Some(request),
+                Step::More(buffer) => scratch.give_buffer(buffer),
+                Step::Over => return None,
+            }
+        }
+        self.schedule(key);
+        None
+    }
+
+    /// Reads once. `Ok(false)`: nothing more is there now. `Err`: the connection is gone.
+    fn read(&mut self, key: Key, buffer: &mut Vec<u8>) -> Result<bool, ()> {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Err(());
+        };
+        let room = buffer.capacity() - buffer.len();
+        match socket::receive(connection.socket.as_fd(), buffer) {
+            Ok(0) => {
+                connection.peer_closed = true;
+                self.end_of_stream(key, buffer);
+                Err(())
+            }
+            Ok(count) => {
+                // A read that was not filled has emptied the socket; but no further edge will tell of an end that the
+                // kernel has announced already.
+                if count < room && !connection.peer_closed {
+                    connection.readable = false;
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.readable = false;
+                Ok(false)
+            }
+            Err(_) => {
+                self.close(key);
+                Err(())
+            }
+        }
+    }
+
+    fn end_of_stream(&mut self, key: Key, rest: &[u8]) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match connection.http.received_eof() {
+            Ok(()) => self.close(key),
+            Err(error) => {
+                connection.input = rest.to_vec();
+                self.refuse(key, error);
+            }
+        }
+    }
+
+    /// Lets the driver look at `buffer` until it needs more or a request is complete.
+    fn advance(&mut self, key: Key, buffer: Vec<u8>, scratch: &mut Scratch) -> Step {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Step::Over;
+        };
+        let mut content = connection.partial.take().map(Content::Kept);
+        let mut position = 0;
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return Step::Over;
+            };
+            let input = &buffer[position..];
+            let (used, event) = match connection.http.receive(input, &mut scratch.head, &self.settings.http, self.now) {
+                Ok(progress) => progress,
+                Err(error) => {
+                    connection.input = input.to_vec();
+                    scratch.give_buffer(buffer);
+                    self.refuse(key, error);
+                    return Step::Over;
+                }
+            };
+            match event {
+                Event::Head => {
+                    let head = std::mem::take(&mut scratch.head);
+                    let base = position + used - head.len;
+                    let expected = match head.framing {
+                        BodyFraming::Length(length) => length,
+                        BodyFraming::None | BodyFraming::Chunked => 0,
+                    };
+                    let collector = Collector::new(expected, self.settings.request_memory);
+                    content = Some(Content::Here { base, head, collector });
+                }
+                Event::Body(range) => {
+                    let Some(content) = &mut content else {
+                        return Step::Over;
+                    };
+                    let (memory, folder) = (self.settings.request_memory, &self.settings.spool_folder);
+                    if let Err(error) = content.collector().push(&input[range], memory, folder) {
+                        scratch.give_buffer(buffer);
+                        self.fail_to_spool(key, &error);
+                        return Step::Over;
+                    }
+                }
+                Event::End => {
+                    let Some(content) = content else {
+                        return Step::Over;
+                    };
+                    return self.complete(key, content, buffer, position + used, scratch);
+                }
+                Event::NeedData => {
+                    if connection.http.needs_continue() {
+                        self.send_continue(key, scratch);
+                    }
+                    let partial = content.map(|content| match content {
+                        Content::Here { base, head, collector } => {
+                            let bytes = buffer[base..base + head.len].to_vec();
+                            Box::new(Partial { head, bytes, content: collector })
+                        }
+                        Content::Kept(partial) => partial,
+                    });
+                    let Some(connection) = self.connections.get_mut(key) else {
+                        return Step::Over;
+                    };
+                    connection.partial = partial;
+                    self.keep(key, buffer, position + used, scratch);
+                    return Step::More(Vec::new());
+                }
+            }
+            position += used;
+        }
+    }
+
+    /// Keeps `buffer[from..]` with the connection until more arrives.
+    fn keep(&mut self, key: Key, mut buffer: Vec<u8>, from: usize, scratch: &mut Scratch) {
+        let rest = buffer.len() - from;
+        if rest > 0
+            && let Some(connection) = self.connections.get_mut(key)
+        {
+            if buffer.capacity() >= SCRATCH && rest < SCRATCH / 2 {
+                connection.input = buffer[from..].to_vec();
+            } else {
+                // It is the connection's own already, or so full that a copy would save nothing.
+                buffer.drain(..from);
+                connection.input = buffer;
+                return;
+            }
+        }
+        scratch.give_buffer(buffer);
+    }
+
+    /// A request has arrived whole. `end` is where the next one starts in `buffer`.
+    fn complete(&mut self, key: Key, content: Content, buffer: Vec<u8>, end: usize, scratch: &mut Scratch) -> Step {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Step::Over;
+        };
+        if end < buffer.len() {
+            connection.input = buffer[end..].to_vec();
+        }
+        connection.stage = Stage::Queued;
+        connection.response_begun = false;
+        let (base, head, bytes, collector) = match content {
+            Content::Here { base, head, collector } => (base, head, buffer, collector),
+            Content::Kept(partial) => {
+                scratch.give_buffer(buffer);
+                (0, partial.head, partial.bytes, partial.content)
+            }
+        };
+        let (peer, half_closed) = (connection.peer, connection.peer_closed);
+        let listener = usize::from(connection.listener);
+        let body = match collector.finish() {
+            Ok(body) => body,
+            Err(error) => {
+                self.fail_to_spool(key, &error);
+                return Step::Over;
+            }
+        };
+        let arrived = self.now;
+        Step::Request(ReadyRequest { key, buffer: bytes, base, head, body, peer, listener, arrived, half_closed })
+    }
+
+    fn fail_to_spool(&mut self, key: Key, error: &io::Error) {
+        self.observer.notice(&Notice::RequestSpoolFailed(error));
+        self.refuse(key, CONTENT_NOT_STORED);
+    }
+
+    fn send_continue(&mut self, key: Key, scratch: &mut Scratch) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        connection.http.continue_sent();
+        scratch.out.clear();
+        if response::interim(&mut scratch.out, 100, []).is_ok() {
+            self.send(key, &scratch.out);
+        }
+    }
+
+    /// Answers for the server: the request is not well formed, too large or too late. The connection cannot go on after
+    /// that, as nobody knows where the next request would start.
+    pub(super) fn refuse(&mut self, key: Key, error: ProtocolError) {
+        self.counters.refused += 1;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let sample = connection.partial.as_ref().map_or(&connection.input[..], |partial| &partial.bytes[..]);
+        let sample = &sample[..sample.len().min(Notice::SAMPLE)];
+        self.observer.notice(&Notice::Refused { peer: connection.peer, error, sample });
+        connection.partial = None;
+        connection.input = Vec::new();
+        self.answer_and_close(key, error.status, error.code);
+    }
+
+    /// While lingering, everything is read and nothing is kept.
+    pub(super) fn linger(&mut self, key: Key, scratch: &mut Scratch) {
+        let mut buffer = scratch.take_buffer();
+        for _ in 0..READS {
+            let Some(connection) = self.connections.get_mut(key) else {
+                break;
+            };
+            if !connection.readable {
+                break;
+            }
+            buffer.clear();
+            match socket::receive(connection.socket.as_fd(), &mut buffer) {
+                Ok(0) => self.close(key),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => connection.readable = false,
+                Err(_) => self.close(key),
+            }
+        }
+        scratch.give_buffer(buffer);
+        if self.connections.get_mut(key).is_some_and(|connection| connection.readable) {
+            self.woken.push_back(key);
+        }
+    }
+}
+
+impl Reactor {
+    /// Tells whether a request that was complete may still be run: its client may have left while it waited.
+    pub(super) fn begin(&mut self, request: &ReadyRequest) -> bool {
+        let Some(connection) = self.connections.get_mut(request.key) else {
+            self.counters.abandoned += 1;
+            self.observer.notice(&Notice::SkippedAbandoned(request.peer));
+            return false;
+        };
+        if connection.stage != Stage::Queued {
+            return false;
+        }
+        // A client that closes its sending side and waits for the answer looks like one that left. It is taken for the
+        // former when it closed together with the request, or asked for the connection to be closed anyway.
+        let left = connection.peer_closed && !request.half_closed && request.head.keep_alive;
+        if left {
+            self.counters.abandoned += 1;
+            self.observer.notice(&Notice::SkippedAbandoned(request.peer));
+            self.close(request.key);
+            return false;
+        }
+        connection.stage = Stage::InApplication;
+        self.current = Some(request.key);
+        true
+    }
+}

@@ -1,0 +1,242 @@
+//! From the application's bytes to the socket, and what follows an answer.
+
+use super::{Reactor, Scratch};
+use crate::connection::{Connection, Stage};
+use crate::notice::Notice;
+use crate::outbox::Room;
+use crate::slab::Key;
+use crate::sys::socket;
+use asteri_proto::h1::response;
+use asteri_proto::time::Moment;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Sent, or kept for the client: as good as sent.
+    Accepted,
+    /// Kept, but the client is so far behind that the application should wait.
+    FarBehind,
+    /// There is nobody to send to any more.
+    Gone,
+}
+
+impl Reactor {
+    /// Sends for the application that has the request of this connection.
+    pub fn respond(&mut self, key: Key, bytes: &[u8]) -> Sent {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Sent::Gone;
+        };
+        if connection.stage != Stage::InApplication {
+            return Sent::Gone;
+        }
+        connection.response_begun = true;
+        self.send(key, bytes)
+    }
+
+    /// Sends part of a file of the application, behind all that was sent before.
+    pub fn respond_file(&mut self, key: Key, file: File, offset: u64, length: u64) -> Sent {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Sent::Gone;
+        };
+        if connection.stage != Stage::InApplication {
+            return Sent::Gone;
+        }
+        connection.response_begun = true;
+        self.counters.bytes_sent += length;
+        connection.outbox.get_or_insert_default().push_file(file, offset, length);
+        self.deliver(key);
+        self.standing(key)
+    }
+
+    /// How far the client is behind.
+    pub fn standing(&mut self, key: Key) -> Sent {
+        match self.connections.get_mut(key) {
+            Some(connection) if connection.stage != Stage::InApplication => Sent::Gone,
+            Some(connection) if connection.undelivered() > self.settings.response_spool => Sent::FarBehind,
+            Some(_) => Sent::Accepted,
+            None => Sent::Gone,
+        }
+    }
+
+    /// The socket of a connection whose client the application has to wait for.
+    pub fn socket_of(&mut self, key: Key) -> Option<io::Result<std::os::fd::OwnedFd>> {
+        self.connections.get_mut(key).map(|connection| connection.socket.try_clone())
+    }
+
+    /// Whether the client has left for certain: nothing more can be delivered.
+    pub fn client_has_left(&mut self, key: Key) -> bool {
+        self.connections.get_mut(key).is_none_or(|connection| connection.stage != Stage::InApplication)
+    }
+
+    /// Tries at once; keeps what the socket does not take.
+    pub(super) fn send(&mut self, key: Key, bytes: &[u8]) -> Sent {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Sent::Gone;
+        };
+        self.counters.bytes_sent += bytes.len() as u64;
+        let mut rest = bytes;
+        if connection.outbox.is_none() {
+            match socket::send(connection.socket.as_fd(), bytes, false) {
+                Ok(count) if count == bytes.len() => return Sent::Accepted,
+                Ok(count) => rest = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.close(key);
+                    return Sent::Gone;
+                }
+            }
+            connection.deadline = self.now + self.settings.http.timeouts.write_idle;
+        }
+        let room = Room { memory: self.settings.response_memory, folder: &self.settings.spool_folder };
+        let kept = connection.outbox.get_or_insert_default().push(rest, room);
+        if let Err(error) = kept {
+            self.observer.notice(&Notice::ResponseSpoolFailed(&error));
+            self.reset(key);
+            return Sent::Gone;
+        }
+        self.schedule(key);
+        if self
+            .connections
+            .get_mut(key)
+            .is_some_and(|connection| connection.undelivered() > self.settings.response_spool)
+        {
+            return Sent::FarBehind;
+        }
+        Sent::Accepted
+    }
+
+    /// Sends what was kept, as far as the socket takes it.
+    pub(super) fn deliver(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(outbox) = &mut connection.outbox else {
+            return;
+        };
+        match outbox.deliver(connection.socket.as_fd()) {
+            Ok(progress) if progress.drained => {
+                connection.outbox = None;
+                connection.deadline = Moment(u64::MAX);
+                if let Stage::Delivering { keep_alive } = connection.stage {
+                    self.after_response(key, keep_alive);
+                }
+            }
+            Ok(progress) => {
+                if progress.moved || connection.deadline == Moment(u64::MAX) {
+                    connection.deadline = self.now + self.settings.http.timeouts.write_idle;
+                }
+                self.schedule(key);
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.reset(key),
+            Err(_) => self.close(key),
+        }
+    }
+
+    /// The application has given its whole response.
+    pub fn finish_response(&mut self, key: Key, keep_alive: bool) {
+        self.now = crate::sys::clock::now();
+        self.current = None;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.stage != Stage::InApplication {
+            return;
+        }
+        if connection.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty()) {
+            connection.stage = Stage::Delivering { keep_alive };
+            self.schedule(key);
+        } else {
+            connection.outbox = None;
+            self.after_response(key, keep_alive);
+        }
+    }
+
+    /// The application cannot complete its response: the client has to see that it is not whole.
+    pub fn abort_response(&mut self, key: Key) {
+        self.current = None;
+        if self.connections.get_mut(key).is_some_and(|connection| connection.stage == Stage::InApplication) {
+            self.reset(key);
+        }
+    }
+
+    /// The last byte of a response has gone to the kernel.
+    fn after_response(&mut self, key: Key, keep_alive: bool) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !keep_alive {
+            // With bytes unread in the kernel, a close would reset the connection and might destroy the answer.
+            if connection.readable || !connection.input.is_empty() {
+                self.start_lingering(key);
+            } else {
+                self.close(key);
+            }
+            return;
+        }
+        connection.stage = Stage::Receiving;
+        connection.deadline = Moment(u64::MAX);
+        connection.http.next_request(self.now);
+        if connection.readable || connection.peer_closed || !connection.input.is_empty() {
+            self.woken.push_back(key);
+        }
+        if self.draining {
+            self.limit_idle_time(key);
+        } else {
+            self.schedule(key);
+        }
+    }
+
+    fn start_lingering(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        socket::shutdown_sending(connection.socket.as_fd());
+        connection.stage = Stage::Lingering;
+        connection.input = Vec::new();
+        connection.deadline = self.now + self.settings.http.timeouts.linger;
+        self.schedule(key);
+        self.woken.push_back(key);
+    }
+
+    /// An answer of the server's own, the last one on this connection.
+    pub(super) fn answer_and_close(&mut self, key: Key, status: u16, code: &str) {
+        let mut answer = Vec::with_capacity(256);
+        let server = self.settings.server_field.as_deref();
+        response::error_response(&mut answer, status, code, &self.date.get(), server, false);
+        if self.send(key, &answer) == Sent::Gone {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if connection.outbox.is_some() {
+            connection.readable = true;
+            connection.stage = Stage::Delivering { keep_alive: false };
+        } else {
+            self.start_lingering(key);
+        }
+    }
+
+    /// The application hangs and its process is about to be ended: answers its client, and those who wait behind it, while
+    /// that is still possible. Returns whether the hanging request's client got an answer.
+    pub fn answer_for_hung(&mut self, scratch: &mut Scratch) -> bool {
+        scratch.out.clear();
+        for request in std::mem::take(&mut self.queue) {
+            self.answer_and_close(request.key, 503, "worker-replaced");
+        }
+        let Some(key) = self.current else {
+            return false;
+        };
+        let answerable =
+            |connection: &mut Connection| connection.stage == Stage::InApplication && !connection.response_begun;
+        if !self.connections.get_mut(key).is_some_and(answerable) {
+            return false;
+        }
+        self.answer_and_close(key, 504, "application-timeout");
+        self.observer.notice(&Notice::AnsweredForHung(504));
+        true
+    }
+}

@@ -1,0 +1,49 @@
+//! A request that is complete and may be given to an application.
+
+use crate::content::Body;
+use crate::slab::Key;
+use crate::sys::socket::Peer;
+use asteri_proto::h1::request::RequestHead;
+use asteri_proto::time::Moment;
+
+/// A well-formed request, head and content. It owns all its bytes: nothing of the reactor is borrowed while an
+/// application runs.
+#[derive(Debug)]
+pub struct ReadyRequest {
+    /// Which connection is to be answered.
+    pub(crate) key: Key,
+    /// Bytes as they were received; the head starts at `base`.
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) base: usize,
+    pub head: RequestHead,
+    pub body: Body,
+    pub peer: Peer,
+    /// The listener that the connection came from, by its place in the list.
+    pub listener: usize,
+    /// When the request was complete.
+    pub arrived: Moment,
+    /// Whether the peer had closed its sending side when the request was complete.
+    pub(crate) half_closed: bool,
+}
+
+impl ReadyRequest {
+    /// What the spans of [`ReadyRequest::head`] point into.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.base..]
+    }
+
+    /// Lets go of the large receive buffer: for requests that have to wait. Returns the buffer.
+    pub(crate) fn compact(&mut self) -> Vec<u8> {
+        let own = self.buffer[self.base..self.base + self.head.len].to_vec();
+        self.base = 0;
+        std::mem::replace(&mut self.buffer, own)
+    }
+
+    /// The request line's method and target, for the scoreboard.
+    #[must_use]
+    pub fn method_and_target(&self) -> (&[u8], &[u8]) {
+        let bytes = self.bytes();
+        (self.head.method.of(bytes), self.head.target.of(bytes))
+    }
+}

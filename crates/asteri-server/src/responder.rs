@@ -1,0 +1,167 @@
+//! How an application answers: bytes go into a buffer, the buffer goes to the client.
+//!
+//! The application never waits for its client. What the socket does not take at once is kept (in memory, then in a file)
+//! and delivered by the reactor, whoever turns it. The one exception is a response that has outgrown even the file's
+//! limit: then [`Responder::flush`] waits, as an endless response to a slow reader must not fill the disk.
+
+use crate::date::DateCache;
+use crate::reactor::Sent;
+use crate::slab::Key;
+use crate::sync::Shared;
+use crate::sys::epoll;
+use asteri_proto::h1::response::ResponseContext;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// The client has left, or was cut off: nothing more can be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientGone;
+
+impl fmt::Display for ClientGone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the client has closed the connection")
+    }
+}
+
+impl std::error::Error for ClientGone {}
+
+/// The way to the client of one request. Dropped without [`finish`](Self::finish), it aborts the response.
+pub struct Responder<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) key: Key,
+    pub(crate) buffer: &'a mut Vec<u8>,
+    pub(crate) date: &'a mut DateCache,
+    pub(crate) context: ResponseContext,
+    /// Runs a function with the interpreter let go.
+    pub(crate) block: fn(&mut dyn FnMut()),
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    Gone,
+    Finished,
+}
+
+impl Responder<'_> {
+    /// What the response head depends on. `keep_alive` is false when the server is going to close the connection.
+    #[must_use]
+    pub fn context(&self) -> ResponseContext {
+        self.context
+    }
+
+    /// The value for the `Date` field.
+    pub fn date(&mut self) -> [u8; 29] {
+        self.date.get()
+    }
+
+    /// The value for the `Server` field, if one is to be sent.
+    #[must_use]
+    pub fn server_field(&self) -> Option<&[u8]> {
+        self.shared.settings.server_field.as_deref()
+    }
+
+    /// Bytes to be sent. Empty at first, and again after each flush.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        self.buffer
+    }
+
+    /// Sends what is in the buffer.
+    ///
+    /// # Errors
+    /// When there is nobody to send to. The buffer is empty then too.
+    pub fn flush(&mut self) -> Result<(), ClientGone> {
+        if self.state != State::Open {
+            self.buffer.clear();
+            return Err(ClientGone);
+        }
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let sent = self.shared.lock().respond(self.key, self.buffer);
+        self.buffer.clear();
+        self.settle(sent)
+    }
+
+    /// Sends `length` bytes of a regular file from `offset`, behind what is in the buffer. The application is free at
+    /// once: the kernel copies from the file to the socket as the client takes it.
+    ///
+    /// # Errors
+    /// When there is nobody to send to.
+    pub fn send_file(&mut self, file: OwnedFd, offset: u64, length: u64) -> Result<(), ClientGone> {
+        self.flush()?;
+        let sent = self.shared.lock().respond_file(self.key, File::from(file), offset, length);
+        self.settle(sent)
+    }
+
+    fn settle(&mut self, sent: Sent) -> Result<(), ClientGone> {
+        match sent {
+            Sent::Accepted => Ok(()),
+            Sent::FarBehind => self.wait_for_client(),
+            Sent::Gone => {
+                self.state = State::Gone;
+                Err(ClientGone)
+            }
+        }
+    }
+
+    /// Waits until the client has caught up. The standby thread delivers meanwhile, and enforces the write timeout.
+    fn wait_for_client(&mut self) -> Result<(), ClientGone> {
+        loop {
+            let socket = self.shared.lock().socket_of(self.key);
+            let Some(Ok(socket)) = socket else {
+                return self.settle(Sent::Gone);
+            };
+            (self.block)(&mut || {
+                epoll::wait_writable(socket.as_fd(), Duration::from_millis(100));
+                // Whoever delivers needs a moment; without one, a writable socket would make this a busy loop.
+                std::thread::sleep(Duration::from_millis(5));
+            });
+            match self.shared.lock().standing(self.key) {
+                Sent::FarBehind => {}
+                sent => return self.settle(sent),
+            }
+        }
+    }
+
+    /// Ends the response. Without `keep_alive` the connection is closed once all is delivered.
+    pub fn finish(&mut self, keep_alive: bool) {
+        if self.state == State::Open {
+            let mut reactor = self.shared.lock();
+            if !self.buffer.is_empty() {
+                reactor.respond(self.key, self.buffer);
+            }
+            reactor.finish_response(self.key, keep_alive && self.context.keep_alive);
+        }
+        self.buffer.clear();
+        self.state = State::Finished;
+    }
+
+    /// Gives up on a response that cannot be completed: the client sees the connection break.
+    pub fn abort(&mut self) {
+        if self.state == State::Open {
+            self.shared.lock().abort_response(self.key);
+        }
+        self.buffer.clear();
+        self.state = State::Finished;
+    }
+
+    /// Whether the client has left for certain.
+    pub fn client_gone(&mut self) -> bool {
+        if self.state == State::Open && self.shared.lock().client_has_left(self.key) {
+            self.state = State::Gone;
+        }
+        self.state != State::Open
+    }
+}
+
+impl Drop for Responder<'_> {
+    fn drop(&mut self) {
+        if self.state != State::Finished {
+            self.abort();
+        }
+    }
+}

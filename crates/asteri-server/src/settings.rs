@@ -1,0 +1,49 @@
+//! What the reactor needs to know from the operator.
+
+use asteri_proto::limits::Config;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one worker's reactor.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits, timeouts and policies of HTTP.
+    pub http: Config,
+    /// Bytes of request content that stay in memory; what is longer goes to a file.
+    pub request_memory: usize,
+    /// Bytes of undelivered response that stay in memory, per response; what is longer goes to a file.
+    pub response_memory: usize,
+    /// Bytes of one undelivered response at which the application has to wait for its client after all: an endless
+    /// response to a slow reader would fill the disk otherwise.
+    pub response_spool: u64,
+    /// The folder for spool files.
+    pub spool_folder: PathBuf,
+    /// Connections that may be open at once; above, new ones stay in the kernel's queue.
+    pub max_connections: usize,
+    /// Connections taken from a listener before others get their turn. 1 where several processes share the listener and
+    /// each serves one request at a time: a second connection is better off with a sibling.
+    pub accept_batch: usize,
+    /// How long an idle kept-alive connection is left open for one more request while the worker drains.
+    pub drain_idle: Duration,
+    /// How long a worker that was told to stop for good goes on emptying the accept queue.
+    pub drain_accept: Duration,
+    /// The value of the `Server` field, `None` to send none.
+    pub server_field: Option<Vec<u8>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: Config::default(),
+            request_memory: 64 * 1024,
+            response_memory: 64 * 1024,
+            response_spool: 1 << 30,
+            spool_folder: std::env::temp_dir(),
+            max_connections: 10_000,
+            accept_batch: 16,
+            drain_idle: Duration::from_secs(2),
+            drain_accept: Duration::from_millis(500),
+            server_field: Some(b"asteri".to_vec()),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The host of the `sync` worker: one application thread, and a standby thread for the time while it is busy.
+//!
+//! The application's thread turns the reactor and runs each complete request at once. When an application call lasts
+//! longer than about a millisecond, the [standby thread](standby) takes the reactor over and does all that needs no
+//! application: it reads and parses further requests, delivers responses to slow readers, enforces timeouts. It goes
+//! back to sleep when the call returns.
+//!
+//! What the two share is one mutex around the reactor, and one atomic counter that says whether a call is running. The
+//! mutex is free while the application runs and while its thread waits for events.
+
+mod standby;
+
+use crate::date::DateCache;
+use crate::listener::Listener;
+use crate::notice::Observer;
+pub use crate::reactor::Counters;
+use crate::reactor::{EVENTS, Reactor, Scratch, Turner};
+use crate::request::ReadyRequest;
+use crate::responder::{Responder, State};
+use crate::settings::Settings;
+use crate::sys::epoll::{Epoll, Event};
+use asteri_proto::h1::response::ResponseContext;
+use standby::Standby;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What runs requests. Runs on: worker main thread, interpreter attached.
+pub trait Application {
+    /// Answers one request. A panic is taken as a failure of this request alone.
+    fn call(&mut self, request: &mut ReadyRequest, out: &mut Responder<'_>);
+
+    /// Runs `wait`, which may take long and touches nothing of the application, with the interpreter let go.
+    fn block(wait: &mut dyn FnMut());
+}
+
+/// What the worker is told by its process: the arbiter's wishes, in the words of the server. All methods are quick.
+///
+/// Runs on: worker main thread and standby thread, never with the reactor locked.
+pub trait Control: Send + Sync {
+    /// Looks at the control descriptors, and empties those that are readable.
+    fn poll(&self) -> Order;
+
+    /// The worker is alive; once per turn at most. `busy` tells whether the application runs.
+    fn beat(&self, counters: Counters, open_connections: usize) {
+        let _ = (counters, open_connections);
+    }
+
+    /// A request goes into the application, or (`None`) has come back.
+    fn in_application(&self, request: Option<&ReadyRequest>) {
+        let _ = request;
+    }
+
+    /// Whether this worker may take new connections while its application is busy: only if there is no sibling who
+    /// could serve them sooner.
+    fn accept_while_busy(&self) -> bool;
+
+    /// Whether the arbiter has given up on the application and wants its client answered.
+    fn must_answer_for_hung(&self) -> bool {
+        false
+    }
+
+    /// The hanging request's client was answered, or cannot be.
+    fn answered_for_hung(&self, answered: bool) {
+        let _ = answered;
+    }
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Serve,
+    /// Finish what has begun and leave. With `empty_queue`, also serve what waits in the accept queue.
+    Drain {
+        empty_queue: bool,
+    },
+    /// Leave now.
+    Quit,
+}
+
+/// The descriptors of [`Control`], the listeners, and the settings of a worker.
+pub struct Worker<'a> {
+    pub listeners: Vec<Listener>,
+    /// Readable when [`Control::poll`] has something new to say.
+    pub control_fds: Vec<BorrowedFd<'a>>,
+    pub control: Arc<dyn Control>,
+    pub settings: Arc<Settings>,
+    pub observer: Arc<dyn Observer>,
+}
+
+/// The reactor and what both threads need to know of each other.
+pub(crate) struct Shared {
+    reactor: Mutex<Reactor>,
+    epoll: Arc<Epoll>,
+    pub settings: Arc<Settings>,
+    control: Arc<dyn Control>,
+    draining: AtomicBool,
+    quit: AtomicBool,
+    standby: Standby,
+}
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, Reactor> {
+        // The reactor keeps no broken promise over a panic: each connection's state is changed in one step.
+        self.reactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Acts on the arbiter's wishes. Runs on: either thread.
+    fn obey(&self) {
+        match self.control.poll() {
+            Order::Serve => {}
+            Order::Drain { empty_queue } => {
+                self.draining.store(true, Ordering::Relaxed);
+                self.lock().drain(empty_queue);
+            }
+            Order::Quit => self.quit.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+/// Why a worker has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was told to drain, and everything it had begun is finished.
+    Drained,
+    /// It was told to leave at once.
+    Quit,
+}
+
+/// Serves until told to leave.
+///
+/// # Errors
+/// When the reactor cannot be set up: no descriptors, no threads.
+pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Result<Left> {
+    let epoll = Arc::new(Epoll::new()?);
+    let Worker { listeners, control_fds, control, settings, observer } = worker;
+    let reactor = Reactor::new(Arc::clone(&epoll), listeners, &control_fds, Arc::clone(&settings), observer)?;
+    let shared = Shared {
+        reactor: Mutex::new(reactor),
+        epoll,
+        settings,
+        control,
+        draining: AtomicBool::new(false),
+        quit: AtomicBool::new(false),
+        standby: Standby::new()?,
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("asteri-standby".into())
+            .stack_size(256 * 1024)
+            .spawn_scoped(scope, || standby::run(&shared))?;
+        shared.standby.set_thread(thread.thread().clone());
+        // Ends the thread also when the application unwinds, or the scope would wait for ever.
+        let _end = standby::EndOnDrop(&shared.standby);
+        Ok(Host::new(&shared, application).serve())
+    })
+}
+
+/// How often an idle worker shows that it is alive.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// The application thread's own things.
+struct Host<'a, A> {
+    shared: &'a Shared,
+    application: &'a mut A,
+    scratch: Scratch,
+    out: Vec<u8>,
+    date: DateCache,
+    events: Box<[Event; EVENTS]>,
+}
+
+impl<'a, A: Application> Host<'a, A> {
+    fn new(shared: &'a Shared, application: &'a mut A) -> Self {
+        Self {
+            shared,
+            application,
+            scratch: Scratch::new(),
+            out: Vec::with_capacity(16 * 1024),
+            date: DateCache::new(),
+            events: Box::new([Event::NONE; EVENTS]),
+        }
+    }
+
+    fn serve(mut self) -> Left {
+        let shared = self.shared;
+        // A signal may have come before its descriptor was watched.
+        shared.obey();
+        loop {
+            let mut reactor = shared.lock();
+            reactor.poll();
+            while let Some(request) = reactor.next_request(Turner::Application, &mut self.scratch) {
+                drop(reactor);
+                self.answer(request);
+                if shared.quit.load(Ordering::Relaxed) {
+                    return Left::Quit;
+                }
+                reactor = shared.lock();
+                // The standby thread may have left new connections to the siblings while we were busy.
+                reactor.suspend_accepting(false);
+            }
+            let obey = reactor.take_control();
+            if reactor.is_drained() {
+                return Left::Drained;
+            }
+            let wait = if reactor.has_work() { None } else { Some(reactor.patience()) };
+            let (counters, open) = (reactor.take_counters(), reactor.open_connections());
+            drop(reactor);
+            shared.control.beat(counters, open);
+            if obey {
+                shared.obey();
+                if shared.quit.load(Ordering::Relaxed) {
+                    return Left::Quit;
+                }
+                continue;
+            }
+            let Some(patience) = wait else { continue };
+            // The arbiter takes a worker that says nothing for long for hung, so wait no longer than a beat.
+            let patience = Some(patience.map_or(BEAT, |patience| patience.min(BEAT)));
+            // Looking once more without letting go of the interpreter is cheaper than letting go of it.
+            let mut ready = shared.epoll.wait(&mut self.events[..], Some(Duration::ZERO)).unwrap_or(0);
+            if ready == 0 {
+                let events = &mut self.events[..];
+                A::block(&mut || ready = shared.epoll.wait(events, patience).unwrap_or(0));
+                if ready == 0 {
+                    // A signal handler of the interpreter may want to run; the control descriptors tell of ours.
+                    shared.obey();
+                    if shared.quit.load(Ordering::Relaxed) {
+                        return Left::Quit;
+                    }
+                }
+            }
+            shared.lock().take_events(&self.events[..ready]);
+        }
+    }
+
+    fn answer(&mut self, mut request: ReadyRequest) {
+        let shared = self.shared;
+        let context = ResponseContext {
+            version: request.head.version,
+            is_head: request.head.is_head(request.bytes()),
+            keep_alive: request.head.keep_alive
+                && !shared.draining.load(Ordering::Relaxed)
+                && !shared.settings.http.timeouts.keepalive.is_zero(),
+        };
+        self.out.clear();
+        let mut responder = Responder {
+            shared,
+            key: request.key,
+            buffer: &mut self.out,
+            date: &mut self.date,
+            context,
+            block: A::block,
+            state: State::Open,
+        };
+        shared.control.in_application(Some(&request));
+        let call = shared.standby.call_begins();
+        let application = &mut *self.application;
+        // The responder aborts the response when it is dropped unfinished, so nothing is left half done by a panic.
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| application.call(&mut request, &mut responder)));
+        drop(responder);
+        shared.standby.call_ends(call);
+        shared.control.in_application(None);
+        drop(outcome);
+        // A response of a megabyte must not pin a megabyte for ever.
+        if self.out.capacity() > 256 * 1024 {
+            self.out = Vec::with_capacity(16 * 1024);
+        }
+        self.scratch.recycle(request);
+    }
+}
