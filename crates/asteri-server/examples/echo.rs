@@ -83,6 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let control = Arc::new(Signals(Receiver::install(&[Signal::TERM, Signal::INT])?));
     let worker = Worker {
         listeners: vec![listener],
+        handover: None,
         control_fds: vec![control.0.as_fd()],
         control: Arc::clone(&control) as Arc<dyn Control>,
         settings: Arc::new(Settings::default()),

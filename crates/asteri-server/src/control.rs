@@ -6,11 +6,10 @@ use crate::request::ReadyRequest;
 use crate::scoreboard::{Scoreboard, Slot, WorkerState};
 use crate::sync::{Control, Order};
 use crate::sys::clock;
+use crate::sys::epoll;
 use crate::sys::eventfd::EventFd;
 use crate::sys::signals::{Receiver, Signal};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,10 +22,11 @@ pub struct WorkerControl {
     /// Which slot of the scoreboard is this worker's.
     pub slot: usize,
     pub signals: Receiver,
-    /// The read end of a pipe whose write end only the arbiter has: it ends when the arbiter does. Non-blocking.
-    pub arbiter: File,
+    /// The read end of a pipe whose write end only the arbiter has, and into which nothing is written: it becomes readable
+    /// when the arbiter dies, however it dies.
+    pub arbiter: OwnedFd,
     /// Wakes the arbiter.
-    pub notify: Arc<EventFd>,
+    pub notify: EventFd,
     /// Ask for a successor after so many requests; `None` for never.
     pub max_requests: Option<u64>,
     /// Opens the log files again.
@@ -49,11 +49,7 @@ impl WorkerControl {
     }
 
     fn arbiter_is_gone(&self) -> bool {
-        // The arbiter never writes; the pipe only ever ends.
-        match (&self.arbiter).read(&mut [0u8; 1]) {
-            Ok(count) => count == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock && error.kind() != io::ErrorKind::Interrupted,
-        }
+        epoll::is_readable(self.arbiter.as_fd())
     }
 }
 
@@ -113,6 +109,10 @@ impl Control for WorkerControl {
     fn accept_while_busy(&self) -> bool {
         // While a sibling exists, a new connection is better off in the queue, where whoever is free first takes it.
         self.scoreboard.ready_siblings(self.slot) == 0
+    }
+
+    fn idle_sibling(&self) -> bool {
+        self.scoreboard.idle_siblings(self.slot) > 0
     }
 
     fn must_answer_for_hung(&self) -> bool {

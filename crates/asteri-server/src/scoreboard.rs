@@ -468,7 +468,7 @@ impl RequestLine {
         // A writer needs nanoseconds; one that was stopped or killed half-way must not hold the reader for ever.
         for _ in 0..1000 {
             let before = self.sequence.load(Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 let length = (self.length.load(Relaxed) as usize).min(REQUEST_LINE_BYTES);
                 let words = self.words[..length.div_ceil(8)].iter();
                 let mut text: Vec<u8> = words.flat_map(|word| word.load(Relaxed).to_ne_bytes()).collect();

@@ -3,7 +3,7 @@
 //! A connection that is not accepted is not lost: it waits in the kernel's queue, where a sibling process may take it.
 //! So this worker takes none while it is full, while descriptors are short, and while it is busy and has siblings.
 
-use super::{LISTENER_TOKEN, Reactor, Turner};
+use super::{HANDOVER_TOKEN, LISTENER_TOKEN, Reactor, Turner};
 use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::notice::Notice;
@@ -66,6 +66,9 @@ impl Reactor {
             for (index, listener) in self.accepting.listeners.iter().enumerate() {
                 self.epoll.add(listener.as_fd(), Interest::Listener, LISTENER_TOKEN + index as u64)?;
             }
+            if let Some(handover) = &self.handover {
+                self.epoll.add(handover.readable_end().as_fd(), Interest::Listener, HANDOVER_TOKEN)?;
+            }
             self.accepting.watched = true;
         }
         Ok(())
@@ -76,6 +79,9 @@ impl Reactor {
             for listener in &self.accepting.listeners {
                 // It was added; the only failure would be that it is not there.
                 let _ = self.epoll.remove(listener.as_fd());
+            }
+            if let Some(handover) = &self.handover {
+                let _ = self.epoll.remove(handover.readable_end().as_fd());
             }
         }
     }
@@ -174,7 +180,7 @@ impl Reactor {
         false
     }
 
-    fn welcome(&mut self, connection: Connection) {
+    pub(super) fn welcome(&mut self, connection: Connection) {
         self.counters.accepted += 1;
         let Ok(key) = self.connections.insert(connection) else {
             return;

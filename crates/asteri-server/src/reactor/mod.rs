@@ -6,13 +6,16 @@
 //! call into the application: connections are named by [`Key`].
 //!
 //! * `accept.rs`: new connections, and when not to take them
+//! * `handover.rs`: connections given to and taken from sibling workers
 //! * `receive.rs`: from bytes to requests
 //! * `respond.rs`: from the application's bytes to the socket, and what follows an answer
 
 mod accept;
+mod handover;
 mod receive;
 mod respond;
 
+pub use handover::Handover;
 pub(crate) use respond::Sent;
 
 use crate::connection::{Connection, Stage};
@@ -44,6 +47,7 @@ pub(crate) const SCRATCH: usize = 64 * 1024;
 /// Tokens of descriptors that are no connections.
 const LISTENER_TOKEN: u64 = Key::RESERVED as u64;
 const CONTROL_TOKEN: u64 = LISTENER_TOKEN + 0x8000;
+const HANDOVER_TOKEN: u64 = LISTENER_TOKEN + 0x8001;
 
 /// A receive buffer and a head to parse into: one pair per thread, used again for every request.
 pub(crate) struct Scratch {
@@ -110,6 +114,9 @@ pub(crate) struct Reactor {
     /// The connection whose request the application has.
     current: Option<Key>,
     accepting: Accepting,
+    handover: Option<Handover>,
+    /// Whether connections that have something to say go to a sibling.
+    generous: bool,
     draining: bool,
     now: Moment,
     date: DateCache,
@@ -134,6 +141,7 @@ impl Reactor {
     pub fn new(
         epoll: Arc<Epoll>,
         listeners: Vec<Listener>,
+        handover: Option<Handover>,
         control: &[BorrowedFd<'_>],
         settings: Arc<Settings>,
         observer: Arc<dyn Observer>,
@@ -155,6 +163,8 @@ impl Reactor {
             queue: VecDeque::new(),
             current: None,
             accepting: Accepting::new(listeners),
+            handover,
+            generous: false,
             draining: false,
             now,
             date: DateCache::new(),
@@ -241,6 +251,10 @@ impl Reactor {
             self.control_ready = true;
             return None;
         }
+        if token == HANDOVER_TOKEN {
+            self.take_given();
+            return None;
+        }
         if (LISTENER_TOKEN..CONTROL_TOKEN).contains(&token) {
             self.accept(usize::try_from(token - LISTENER_TOKEN).unwrap_or(0), turner);
             return None;
@@ -254,6 +268,10 @@ impl Reactor {
             self.close(key);
             return None;
         }
+        if turner == Turner::Standby && event.readable() && self.give_idle(key) {
+            return None;
+        }
+        let connection = self.connections.get_mut(key)?;
         let busy = matches!(connection.stage, Stage::Queued | Stage::InApplication);
         if busy && !(event.writable() && connection.outbox.is_some()) {
             return None;
@@ -398,8 +416,9 @@ impl Reactor {
     }
 
     /// Whether a draining worker has nothing left to do.
-    pub fn is_drained(&self) -> bool {
-        self.draining && self.connections.len() == 0 && self.accepting.is_closed()
+    pub fn is_drained(&mut self) -> bool {
+        // What this worker has put into the channel and nobody has taken comes back to it: it must not be lost with it.
+        self.draining && self.connections.len() == 0 && self.accepting.is_closed() && !self.take_given()
     }
 
     /// Closes without further ado. What the kernel holds is still delivered.

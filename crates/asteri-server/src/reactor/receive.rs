@@ -29,6 +29,7 @@ const CONTENT_NOT_STORED: ProtocolError = ProtocolError {
 };
 
 /// What became of the bytes that were received.
+#[expect(clippy::large_enum_variant, reason = "it is returned once and taken apart at once; a box would cost more")]
 enum Step {
     Request(ReadyRequest),
     /// All is used or kept; the buffer comes back.

@@ -1,6 +1,6 @@
 //! From the application's bytes to the socket, and what follows an answer.
 
-use super::{Reactor, Scratch};
+use super::Reactor;
 use crate::connection::{Connection, Stage};
 use crate::notice::Notice;
 use crate::outbox::Room;
@@ -222,8 +222,8 @@ impl Reactor {
 
     /// The application hangs and its process is about to be ended: answers its client, and those who wait behind it, while
     /// that is still possible. Returns whether the hanging request's client got an answer.
-    pub fn answer_for_hung(&mut self, scratch: &mut Scratch) -> bool {
-        scratch.out.clear();
+    pub fn answer_for_hung(&mut self) -> bool {
+        self.give_queue(true);
         for request in std::mem::take(&mut self.queue) {
             self.answer_and_close(request.key, 503, "worker-replaced");
         }

@@ -13,7 +13,7 @@ mod standby;
 use crate::date::DateCache;
 use crate::listener::Listener;
 use crate::notice::Observer;
-pub use crate::reactor::Counters;
+pub use crate::reactor::{Counters, Handover};
 use crate::reactor::{EVENTS, Reactor, Scratch, Turner};
 use crate::request::ReadyRequest;
 use crate::responder::{Responder, State};
@@ -58,6 +58,11 @@ pub trait Control: Send + Sync {
     /// could serve them sooner.
     fn accept_while_busy(&self) -> bool;
 
+    /// Whether a sibling is ready and not busy.
+    fn idle_sibling(&self) -> bool {
+        false
+    }
+
     /// Whether the arbiter has given up on the application and wants its client answered.
     fn must_answer_for_hung(&self) -> bool {
         false
@@ -84,6 +89,8 @@ pub enum Order {
 /// The descriptors of [`Control`], the listeners, and the settings of a worker.
 pub struct Worker<'a> {
     pub listeners: Vec<Listener>,
+    /// The channel to the sibling workers, if there can be any.
+    pub handover: Option<Handover>,
     /// Readable when [`Control::poll`] has something new to say.
     pub control_fds: Vec<BorrowedFd<'a>>,
     pub control: Arc<dyn Control>,
@@ -136,8 +143,8 @@ pub enum Left {
 /// When the reactor cannot be set up: no descriptors, no threads.
 pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Result<Left> {
     let epoll = Arc::new(Epoll::new()?);
-    let Worker { listeners, control_fds, control, settings, observer } = worker;
-    let reactor = Reactor::new(Arc::clone(&epoll), listeners, &control_fds, Arc::clone(&settings), observer)?;
+    let Worker { listeners, handover, control_fds, control, settings, observer } = worker;
+    let reactor = Reactor::new(Arc::clone(&epoll), listeners, handover, &control_fds, Arc::clone(&settings), observer)?;
     let shared = Shared {
         reactor: Mutex::new(reactor),
         epoll,

@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(1);
 const QUIET_TICKS: u32 = 16;
 /// While active: how often the arbiter's wishes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// While active and waiting for siblings to take new connections: how often that is reconsidered.
+/// While active and there are siblings: how often it is considered anew who takes what.
 const RECONSIDER: Duration = Duration::from_millis(10);
 
 const PARKED: u8 = 0;
@@ -147,6 +147,8 @@ fn stand_in(shared: &Shared, call: u64, scratch: &mut Scratch) {
             break;
         }
         reactor.suspend_accepting(!accept);
+        reactor.set_generous(shared.control.idle_sibling());
+        reactor.give_queue(false);
         reactor.poll();
         while let Some(mut request) = reactor.next_request(Turner::Standby, scratch) {
             let buffer = request.compact();
@@ -160,7 +162,7 @@ fn stand_in(shared: &Shared, call: u64, scratch: &mut Scratch) {
         let patience = if reactor.has_events() { Some(Duration::ZERO) } else { reactor.patience() };
         if !hung_answered && shared.control.must_answer_for_hung() {
             hung_answered = true;
-            let answered = reactor.answer_for_hung(scratch);
+            let answered = reactor.answer_for_hung();
             drop(reactor);
             shared.control.answered_for_hung(answered);
         } else {

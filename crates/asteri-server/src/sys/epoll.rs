@@ -135,19 +135,25 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) {
     poll(fds, libc::POLLIN, timeout);
 }
 
+/// Whether a read would return at once: with bytes, the end, or an error.
+#[must_use]
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll(&[fd], libc::POLLIN, Some(Duration::ZERO)) > 0
+}
+
 /// Waits until `fd` can be written to, is broken, or the time is over.
 pub fn wait_writable(fd: BorrowedFd<'_>, timeout: Duration) {
     poll(&[fd], libc::POLLOUT, Some(timeout));
 }
 
-fn poll(fds: &[BorrowedFd<'_>], events: libc::c_short, timeout: Option<Duration>) {
+fn poll(fds: &[BorrowedFd<'_>], events: libc::c_short, timeout: Option<Duration>) -> libc::c_int {
     let mut list = [libc::pollfd { fd: -1, events, revents: 0 }; 4];
     assert!(fds.len() <= list.len(), "poll() is for a handful of descriptors");
     for (entry, fd) in list.iter_mut().zip(fds) {
         entry.fd = fd.as_raw_fd();
     }
     // SAFETY: `list` holds four entries; entries with a negative descriptor are ignored by the kernel.
-    unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, milliseconds(timeout)) };
+    unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, milliseconds(timeout)) }
 }
 
 /// Rounds up: waking a little late costs nothing, waking early spins.

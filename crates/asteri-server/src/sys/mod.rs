@@ -2,6 +2,7 @@
 //!
 //! Linux only for now; nothing outside this module names a `libc` function.
 
+pub mod channel;
 pub mod clock;
 pub mod epoll;
 pub mod eventfd;

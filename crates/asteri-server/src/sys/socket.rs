@@ -35,6 +35,19 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
     Ok((socket, peer_of(&address)))
 }
 
+/// Who is at the other end of an open connection.
+#[must_use]
+pub fn peer(socket: BorrowedFd<'_>) -> Peer {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `storage` has room for `length` bytes and was zeroed, so it is initialised whatever the kernel wrote.
+    let address = unsafe {
+        libc::getpeername(socket.as_raw_fd(), storage.as_mut_ptr().cast(), &raw mut length);
+        storage.assume_init()
+    };
+    peer_of(&address)
+}
+
 fn peer_of(address: &libc::sockaddr_storage) -> Peer {
     match libc::c_int::from(address.ss_family) {
         libc::AF_INET => {

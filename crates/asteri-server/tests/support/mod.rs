@@ -1,0 +1,199 @@
+//! A server in a thread of the test, and a small HTTP client.
+
+use asteri_proto::h1::response::{BodyEncoder, HeadWriter};
+use asteri_server::listener::{BindSpec, ListenOptions, Listener};
+use asteri_server::notice::Ignore;
+use asteri_server::settings::Settings;
+use asteri_server::sync::{self, Application, Control, Left, Order, Worker};
+use asteri_server::sys::eventfd::EventFd;
+use asteri_server::{Body, ReadyRequest, Responder};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub struct Server {
+    address: SocketAddr,
+    control: Arc<Switch>,
+    thread: Option<JoinHandle<Left>>,
+}
+
+struct Switch {
+    event: EventFd,
+    drain: AtomicBool,
+    quit: AtomicBool,
+    calls: AtomicUsize,
+}
+
+impl Control for Switch {
+    fn poll(&self) -> Order {
+        self.event.clear();
+        if self.quit.load(Ordering::SeqCst) {
+            Order::Quit
+        } else if self.drain.load(Ordering::SeqCst) {
+            Order::Drain { empty_queue: true }
+        } else {
+            Order::Serve
+        }
+    }
+
+    fn in_application(&self, request: Option<&ReadyRequest>) {
+        if request.is_some() {
+            self.calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn accept_while_busy(&self) -> bool {
+        true
+    }
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let spec: BindSpec = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::open(&spec, &ListenOptions::default()).unwrap();
+        let address = listener.ip().unwrap();
+        let control = Arc::new(Switch {
+            event: EventFd::new().unwrap(),
+            drain: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+        });
+        let switch = Arc::clone(&control);
+        let thread = std::thread::spawn(move || {
+            let worker = Worker {
+                listeners: vec![listener],
+                handover: None,
+                control_fds: vec![switch.event.as_fd()],
+                control: Arc::clone(&switch) as Arc<dyn Control>,
+                settings: Arc::new(settings),
+                observer: Arc::new(Ignore),
+            };
+            sync::run(worker, &mut Echo).unwrap()
+        });
+        Self { address, control, thread: Some(thread) }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    }
+
+    pub fn calls(&self) -> usize {
+        self.control.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until the application has been called so often.
+    pub fn wait_for_calls(&self, count: usize) {
+        while self.calls() < count {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn drain(&self) {
+        self.control.drain.store(true, Ordering::SeqCst);
+        self.control.event.wake();
+    }
+
+    /// Waits until the server has left by itself.
+    pub fn join(mut self) {
+        let left = self.thread.take().unwrap().join().unwrap();
+        assert_eq!(left, Left::Drained);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.control.quit.store(true, Ordering::SeqCst);
+            self.control.event.wake();
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Echo;
+
+impl Application for Echo {
+    fn call(&mut self, request: &mut ReadyRequest, out: &mut Responder<'_>) {
+        let mut body = match std::mem::replace(&mut request.body, Body::Empty) {
+            Body::Empty => b"Hello, World!".to_vec(),
+            Body::Memory(bytes) => bytes,
+            Body::Spooled(mut file, length) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).unwrap();
+                assert_eq!(bytes.len() as u64, length);
+                bytes
+            }
+        };
+        let path = String::from_utf8_lossy(request.head.path.of(request.bytes())).into_owned();
+        let number = |prefix: &str| path.strip_prefix(prefix).and_then(|rest| rest.parse::<u64>().ok());
+        if let Some(milliseconds) = number("/sleep/") {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        } else if let Some(count) = number("/bytes/") {
+            body = vec![b'x'; usize::try_from(count).unwrap()];
+        } else if path == "/panic" {
+            panic!("as asked for");
+        }
+        let (context, date) = (out.context(), out.date());
+        let buffer = out.buffer();
+        let head = HeadWriter::start(buffer, context, 200, b"OK").unwrap();
+        let head = head.finish(Some(body.len() as u64), &date, None);
+        let mut encoder = BodyEncoder::new(head.framing);
+        encoder.encode(&body, buffer);
+        let whole = encoder.finish(buffer).is_ok();
+        out.finish(head.keep_alive && whole);
+    }
+
+    fn block(wait: &mut dyn FnMut()) {
+        wait();
+    }
+}
+
+pub struct Response {
+    pub status: u16,
+    pub fields: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the server says that it is going to close the connection.
+    pub fn closes(&self) -> bool {
+        self.field("connection") == Some("close")
+    }
+}
+
+/// Reads one response that has a Content-Length, and no byte more.
+pub fn read_response(stream: &mut TcpStream) -> Response {
+    let mut reader = BufReader::with_capacity(1, stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    let status = line.split(' ').nth(1).unwrap_or_else(|| panic!("no status line: {line:?}")).parse().unwrap();
+    let mut fields = Vec::new();
+    loop {
+        line.clear();
+        reader.read_line(&mut line).unwrap();
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        fields.push((name.to_owned(), value.trim().to_owned()));
+    }
+    let mut response = Response { status, fields, body: Vec::new() };
+    let length = response.field("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+    response.body = vec![0; length];
+    reader.into_inner().read_exact(&mut response.body).unwrap();
+    response
+}
