@@ -1,1 +1,6 @@
 //! Settings, command line, logs and process management of the Asteri application server.
+
+pub mod arbiter;
+pub mod logs;
+pub mod notices;
+pub mod settings;

@@ -88,10 +88,10 @@ impl Connection {
     pub fn next_deadline(&self, config: &Config) -> Option<Moment> {
         let own = (self.deadline != Moment(u64::MAX)).then_some(self.deadline);
         match self.stage {
-            Stage::Receiving => match (self.http.deadline(config), own) {
-                (Some(http), Some(own)) => Some(if own < http { own } else { http }),
-                (http, own) => http.or(own),
-            },
+            // The own deadline ends the idle time of a draining worker; a request that has begun has the usual time.
+            Stage::Receiving => {
+                [self.http.deadline(config), own.filter(|_| self.is_idle())].into_iter().flatten().min()
+            }
             Stage::Queued => None,
             Stage::InApplication => own.filter(|_| self.undelivered() > 0),
             Stage::Delivering { .. } | Stage::Lingering => own,

@@ -27,6 +27,14 @@ pub struct ReadyRequest {
 }
 
 impl ReadyRequest {
+    /// A request that came over no connection, for trying an application without a server. `buffer` is what the spans
+    /// of `head` point into.
+    #[must_use]
+    pub fn detached(buffer: Vec<u8>, head: RequestHead, body: Body, peer: Peer) -> Self {
+        let key = Key::from_token(u64::MAX);
+        Self { key, buffer, base: 0, head, body, peer, listener: 0, arrived: Moment::default(), half_closed: false }
+    }
+
     /// What the spans of [`ReadyRequest::head`] point into.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -223,3 +223,47 @@ fn a_reader_that_takes_nothing_is_cut_off() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     assert!(rest.len() < 50_000_000);
 }
+
+#[test]
+fn a_request_does_not_wait_behind_another_while_a_sibling_is_idle() {
+    let server = Server::start();
+    let mut long = server.connect();
+    let mut kept = server.connect();
+    get(&mut kept, "/");
+    assert_eq!(read_response(&mut kept).status, 200);
+    get(&mut long, "/sleep/2000");
+    server.wait_for_calls(2);
+    // Waits in the busy worker before there is a sibling; the second one comes when there is.
+    let mut waiting = server.connect();
+    write!(waiting, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let sibling = server.start_sibling();
+    get(&mut kept, "/");
+    assert_eq!(read_response(&mut kept).status, 200);
+    assert_eq!(read_response(&mut waiting).body, b"body");
+    assert_eq!((server.calls(), sibling.calls()), (2, 2), "the long call has not returned yet");
+    // The connection lives on with the sibling.
+    get(&mut kept, "/");
+    assert_eq!(read_response(&mut kept).status, 200);
+    assert_eq!(read_response(&mut long).status, 200);
+    assert_eq!(sibling.calls(), 3);
+}
+
+#[test]
+fn a_draining_worker_takes_back_what_nobody_took() {
+    let server = Server::start();
+    let mut long = server.connect();
+    let mut kept = server.connect();
+    get(&mut kept, "/");
+    assert_eq!(read_response(&mut kept).status, 200);
+    // A sibling that leaves before it takes anything.
+    drop(server.start_sibling());
+    get(&mut long, "/sleep/500");
+    server.wait_for_calls(2);
+    get(&mut kept, "/");
+    std::thread::sleep(Duration::from_millis(100));
+    server.drain();
+    assert_eq!(read_response(&mut long).status, 200);
+    assert_eq!(read_response(&mut kept).status, 200);
+    server.join();
+}

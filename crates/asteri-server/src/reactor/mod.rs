@@ -177,14 +177,15 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Looks for events without waiting, and at the clock. Does nothing while earlier events are not worked off.
-    pub fn poll(&mut self) {
-        if self.next_event < self.event_count {
-            return;
+    /// Looks for events without waiting, and at the clock; says whether there are any. Does nothing while earlier ones are
+    /// not worked off.
+    pub fn poll(&mut self) -> bool {
+        if self.next_event == self.event_count {
+            self.next_event = 0;
+            self.event_count = self.epoll.wait(&mut self.events[..], Some(Duration::ZERO)).unwrap_or(0);
+            self.tick();
         }
-        self.next_event = 0;
-        self.event_count = self.epoll.wait(&mut self.events[..], Some(Duration::ZERO)).unwrap_or(0);
-        self.tick();
+        self.next_event < self.event_count
     }
 
     /// Takes over events that were waited for outside the lock.

@@ -197,7 +197,8 @@ impl<'a, A: Application> Host<'a, A> {
         shared.obey();
         loop {
             let mut reactor = shared.lock();
-            reactor.poll();
+            // With the interpreter kept: as long as there are events, letting go of it would only cost time.
+            let mut busy = reactor.poll();
             while let Some(request) = reactor.next_request(Turner::Application, &mut self.scratch) {
                 drop(reactor);
                 self.answer(request);
@@ -207,40 +208,33 @@ impl<'a, A: Application> Host<'a, A> {
                 reactor = shared.lock();
                 // The standby thread may have left new connections to the siblings while we were busy.
                 reactor.suspend_accepting(false);
+                busy = true;
             }
-            let obey = reactor.take_control();
             if reactor.is_drained() {
                 return Left::Drained;
             }
-            let wait = if reactor.has_work() { None } else { Some(reactor.patience()) };
+            busy |= reactor.has_work();
+            let obey = reactor.take_control();
+            let patience = if busy { Duration::ZERO } else { reactor.patience().map_or(BEAT, |time| time.min(BEAT)) };
             let (counters, open) = (reactor.take_counters(), reactor.open_connections());
             drop(reactor);
             shared.control.beat(counters, open);
-            if obey {
+            if obey || !busy && self.wait(patience) {
                 shared.obey();
                 if shared.quit.load(Ordering::Relaxed) {
                     return Left::Quit;
                 }
-                continue;
             }
-            let Some(patience) = wait else { continue };
-            // The arbiter takes a worker that says nothing for long for hung, so wait no longer than a beat.
-            let patience = Some(patience.map_or(BEAT, |patience| patience.min(BEAT)));
-            // Looking once more without letting go of the interpreter is cheaper than letting go of it.
-            let mut ready = shared.epoll.wait(&mut self.events[..], Some(Duration::ZERO)).unwrap_or(0);
-            if ready == 0 {
-                let events = &mut self.events[..];
-                A::block(&mut || ready = shared.epoll.wait(events, patience).unwrap_or(0));
-                if ready == 0 {
-                    // A signal handler of the interpreter may want to run; the control descriptors tell of ours.
-                    shared.obey();
-                    if shared.quit.load(Ordering::Relaxed) {
-                        return Left::Quit;
-                    }
-                }
-            }
-            shared.lock().take_events(&self.events[..ready]);
         }
+    }
+
+    /// Waits for events with the interpreter let go. Says whether it was for nothing: then a signal may have come.
+    fn wait(&mut self, patience: Duration) -> bool {
+        let (shared, events) = (self.shared, &mut self.events[..]);
+        let mut ready = 0;
+        A::block(&mut || ready = shared.epoll.wait(events, Some(patience)).unwrap_or(0));
+        shared.lock().take_events(&self.events[..ready]);
+        ready == 0
     }
 
     fn answer(&mut self, mut request: ReadyRequest) {

@@ -255,11 +255,14 @@ mod tests {
         let receiver = Receiver::install(&[Signal::USR1, Signal::WINCH]).unwrap();
         assert!(Receiver::install(&[Signal::USR1]).is_err(), "a second receiver");
         let me = std::process::id() as Pid;
-        for _ in 0..2 {
+        for count in 1..=2 {
             kill(me, Signal::WINCH).unwrap();
-            // Another thread of the test process may be the one that runs the handler.
-            assert_eq!(wait_readable([receiver.as_fd()], Some(Duration::from_secs(5))).unwrap(), [true]);
+            // Another thread of the test process may be the one that runs the handler, whenever it is scheduled.
+            while DELIVERED[libc::SIGWINCH as usize].load(Ordering::SeqCst) < count {
+                std::thread::yield_now();
+            }
         }
+        assert_eq!(wait_readable([receiver.as_fd()], Some(Duration::from_secs(5))).unwrap(), [true]);
         assert_eq!(receiver.take(), [(Signal::WINCH, 2)]);
         assert_eq!(receiver.take(), []);
         drop(receiver);

@@ -4,7 +4,7 @@ use asteri_proto::h1::response::{BodyEncoder, HeadWriter};
 use asteri_server::listener::{BindSpec, ListenOptions, Listener};
 use asteri_server::notice::Ignore;
 use asteri_server::settings::Settings;
-use asteri_server::sync::{self, Application, Control, Left, Order, Worker};
+use asteri_server::sync::{self, Application, Control, Handover, Left, Order, Worker};
 use asteri_server::sys::eventfd::EventFd;
 use asteri_server::{Body, ReadyRequest, Responder};
 use std::io::{BufRead, BufReader, Read};
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 pub struct Server {
     address: SocketAddr,
+    handover: Handover,
     control: Arc<Switch>,
     thread: Option<JoinHandle<Left>>,
 }
@@ -26,6 +27,7 @@ struct Switch {
     drain: AtomicBool,
     quit: AtomicBool,
     calls: AtomicUsize,
+    has_sibling: AtomicBool,
 }
 
 impl Control for Switch {
@@ -49,6 +51,10 @@ impl Control for Switch {
     fn accept_while_busy(&self) -> bool {
         true
     }
+
+    fn idle_sibling(&self) -> bool {
+        self.has_sibling.load(Ordering::SeqCst)
+    }
 }
 
 impl Server {
@@ -62,17 +68,30 @@ impl Server {
         let spec: BindSpec = "127.0.0.1:0".parse().unwrap();
         let listener = Listener::open(&spec, &ListenOptions::default()).unwrap();
         let address = listener.ip().unwrap();
+        Self::run(address, vec![listener], Handover::new().unwrap(), settings)
+    }
+
+    /// A worker without a listener of its own: it has only what this one gives it.
+    pub fn start_sibling(&self) -> Self {
+        let sibling = Self::run(self.address, Vec::new(), self.handover.clone(), Settings::default());
+        self.control.has_sibling.store(true, Ordering::SeqCst);
+        sibling
+    }
+
+    fn run(address: SocketAddr, listeners: Vec<Listener>, handover: Handover, settings: Settings) -> Self {
         let control = Arc::new(Switch {
             event: EventFd::new().unwrap(),
             drain: AtomicBool::new(false),
             quit: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
+            has_sibling: AtomicBool::new(false),
         });
         let switch = Arc::clone(&control);
+        let channel = handover.clone();
         let thread = std::thread::spawn(move || {
             let worker = Worker {
-                listeners: vec![listener],
-                handover: None,
+                listeners,
+                handover: Some(channel),
                 control_fds: vec![switch.event.as_fd()],
                 control: Arc::clone(&switch) as Arc<dyn Control>,
                 settings: Arc::new(settings),
@@ -80,7 +99,7 @@ impl Server {
             };
             sync::run(worker, &mut Echo).unwrap()
         });
-        Self { address, control, thread: Some(thread) }
+        Self { address, handover, control, thread: Some(thread) }
     }
 
     pub fn connect(&self) -> TcpStream {

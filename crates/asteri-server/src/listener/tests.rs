@@ -1,7 +1,8 @@
 use super::*;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::IntoRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 
 fn parse(text: &str) -> Result<BindSpec, BindSpecError> {
     text.parse()

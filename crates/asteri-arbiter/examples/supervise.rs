@@ -1,0 +1,209 @@
+//! An arbiter whose workers are written in Rust: what the tests of the arbiter drive, and the shortest example of a worker.
+//!
+//! `supervise DIR` takes its configuration from files in DIR, which tests rewrite before they send signals:
+//!
+//! * `config`: arguments as on the command line of `asteri`; read again on `SIGHUP`.
+//! * `boot`: what a worker does before it is ready: `ok`, `exit CODE`, `hang` (deaf to signals), `wait FILE` (until it exists).
+//!
+//! Workers speak lines over their sockets, one command per connection, see `Worker::obey`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+use std::sync::Arc;
+use std::time::Duration;
+
+use asteri_arbiter::arbiter::{Interpreter, Load, Outcome, Seat, exit_code, run};
+use asteri_arbiter::logs::ErrorLog;
+use asteri_arbiter::settings::{NoPython, resolve_in};
+use asteri_server::scoreboard::WorkerState;
+use asteri_server::sys::clock;
+use asteri_server::sys::process::{self, Fork, Pid};
+use asteri_server::sys::signals::{Receiver, Signal};
+
+fn main() {
+    let dir = PathBuf::from(std::env::args_os().nth(1).expect("usage: supervise DIR"));
+    if dir.join("subreaper").exists() {
+        process::become_subreaper().expect("subreaper");
+    }
+    let mut interpreter = NoInterpreter { dir: dir.clone() };
+    let load = interpreter.reload().expect("a readable configuration");
+    match run(load, &mut interpreter) {
+        Outcome::Exit(code) => exit(code),
+        Outcome::Worker(seat) => Worker::boot(*seat, &dir).serve(),
+    }
+}
+
+/// Stands where Python stands in the product.
+struct NoInterpreter {
+    dir: PathBuf,
+}
+
+impl Interpreter for NoInterpreter {
+    fn fork(&mut self) -> io::Result<Fork> {
+        process::fork()
+    }
+
+    fn version(&self) -> String {
+        "no interpreter".to_owned()
+    }
+
+    fn reload(&mut self) -> Result<Load, String> {
+        let text = fs::read_to_string(self.dir.join("config")).map_err(|error| format!("config: {error}"))?;
+        let arguments: Vec<OsString> =
+            text.split_whitespace().chain(["--log-level=debug", "app:app"]).map(Into::into).collect();
+        let resolved = resolve_in(&self.dir, &arguments, &|_| None, &mut NoPython).map_err(|exit| exit.message)?;
+        let config = Arc::new(resolved.config);
+        let log =
+            ErrorLog::open(&config.errorlog(), config.loglevel(), config.color()).map_err(|error| error.to_string())?;
+        Ok(Load::new(config, log))
+    }
+}
+
+struct Worker {
+    seat: Seat,
+    signals: Receiver,
+}
+
+impl Worker {
+    fn boot(seat: Seat, dir: &Path) -> Worker {
+        let order = fs::read_to_string(dir.join("boot")).unwrap_or_default();
+        match order.trim().split_once(' ').unwrap_or((order.trim(), "")) {
+            ("exit", code) => {
+                if seat.scoreboard.shared().claim_boot_error() {
+                    seat.log.error("this is the traceback", &[]);
+                }
+                exit(code.parse().expect("a code"));
+            }
+            ("hang", _) => {
+                let _deaf = Receiver::install(&[Signal::TERM, Signal::QUIT]).expect("handlers");
+                loop {
+                    std::thread::park();
+                }
+            }
+            ("wait", file) => {
+                while !Path::new(file).exists() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            _ => {}
+        }
+        let handled = [Signal::TERM, Signal::QUIT, Signal::INT, Signal::USR1, Signal::dump_stack()];
+        let worker = Worker { signals: Receiver::install(&handled).expect("handlers"), seat };
+        worker.seat.slot().set_dumps_stack();
+        worker.seat.slot().set_state(WorkerState::Ready);
+        worker.seat.notify.wake();
+        worker
+    }
+
+    fn serve(self) -> ! {
+        let listeners: Vec<TcpListener> = self.seat.listeners.iter().map(|listener| owned(listener.as_fd())).collect();
+        loop {
+            let fds = [self.signals.as_fd(), self.seat.arbiter_alive.as_fd(), listeners[0].as_fd()];
+            let [_, orphaned, _] = process::wait_readable(fds, Some(Duration::from_millis(100))).expect("poll");
+            self.seat.slot().beat(clock::now());
+            self.on_signals();
+            if orphaned {
+                self.leave();
+            }
+            for listener in &listeners {
+                if let Ok((client, _)) = listener.accept() {
+                    self.obey(client);
+                }
+            }
+        }
+    }
+
+    fn on_signals(&self) {
+        for (signal, _) in self.signals.take() {
+            match signal {
+                Signal::TERM => self.leave(),
+                Signal::QUIT | Signal::INT => exit(0),
+                Signal::USR1 => drop(self.seat.log.reopen()),
+                _ => self.dump_stack(),
+            }
+        }
+    }
+
+    fn leave(&self) -> ! {
+        self.seat.slot().set_state(WorkerState::Draining);
+        exit(exit_code::OK)
+    }
+
+    fn dump_stack(&self) {
+        let mut file = &self.seat.stack_file;
+        writeln!(file, "  File \"app.py\", line 7 in view").expect("stack file");
+    }
+
+    /// One command, one connection: `begun` when it is taken on, then its answer.
+    fn obey(&self, client: TcpStream) {
+        client.set_nonblocking(false).expect("a blocking client");
+        let mut line = String::new();
+        let mut reader = BufReader::new(&client);
+        if reader.read_line(&mut line).is_err() {
+            return;
+        }
+        let command = line.trim();
+        let slot = self.seat.slot();
+        slot.begin_call(clock::now(), b"GET", command.as_bytes());
+        let _ = writeln!(&client, "begun");
+        let answer = match command.split_once(' ').unwrap_or((command, "")) {
+            ("who", _) => format!("{} {} {}", std::process::id(), self.seat.generation, self.seat.age),
+            ("ids", _) => fs::read_to_string("/proc/self/status")
+                .expect("status")
+                .lines()
+                .filter(|line| ["Uid:", "Gid:", "Groups:"].iter().any(|name| line.starts_with(name)))
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect::<Vec<_>>()
+                .join(", "),
+            ("exit", code) => exit(code.parse().expect("a code")),
+            ("kill", _) => {
+                process::kill(std::process::id() as Pid, Signal::KILL).expect("kill");
+                String::new()
+            }
+            ("hang", _) => self.hang(client),
+            ("sleep", ms) => {
+                std::thread::sleep(Duration::from_millis(ms.parse().expect("milliseconds")));
+                "slept".to_owned()
+            }
+            ("retire", _) => {
+                slot.set_state(WorkerState::Retiring);
+                self.seat.notify.wake();
+                "retiring".to_owned()
+            }
+            ("orphan", _) => {
+                let output = Command::new("sh").args(["-c", "sleep 0.2 >/dev/null & echo $!"]).output().expect("sh");
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            }
+            _ => "what?".to_owned(),
+        };
+        // The client may have left; that is its business.
+        let _ = writeln!(&client, "{answer}");
+        slot.end_call(clock::now());
+    }
+
+    /// The application hangs for ever. The rest of this function is what the standby thread does in the product.
+    fn hang(&self, client: TcpStream) -> ! {
+        loop {
+            let _ = process::wait_readable([self.signals.as_fd()], Some(Duration::from_millis(20)));
+            for (signal, _) in self.signals.take() {
+                if signal == Signal::dump_stack() {
+                    self.dump_stack();
+                }
+            }
+            if self.seat.slot().answer_due() {
+                let _ = writeln!(&client, "504");
+                self.seat.slot().set_answered();
+                self.seat.notify.wake();
+            }
+        }
+    }
+}
+
+fn owned(fd: std::os::fd::BorrowedFd<'_>) -> TcpListener {
+    TcpListener::from(fd.try_clone_to_owned().expect("a descriptor"))
+}

@@ -1,0 +1,41 @@
+//! The arbiter: the process that owns the listening sockets and the scoreboard, and keeps workers alive.
+//!
+//! One thread, one loop ([`run`]) over four things: signals, children that have ended, workers that poke it, and time. It
+//! never accepts a connection, imports no application and holds no lock, so nothing that a client or an application does
+//! can stop it. Python comes in as a trait ([`Interpreter`]), for the fork and for reading the configuration again.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `supervisor` | start, the loop, the end |
+//! | `crew` | how many workers there are, who is replaced, who leaves |
+//! | `spawn` | both sides of a fork |
+//! | `reap` | who ended, of what, and what follows from it |
+//! | `hang` | a call that exceeds its time: stack, 504, replacement |
+//! | `reload` | a new generation, proved before it replaces the old |
+//! | `signals`, `stop` | what operators ask for |
+//! | `backoff`, `oom`, `pidfile`, `privileges`, `sockets` | one small thing each |
+//!
+//! What a worker must do in return is written at [`Seat`].
+//!
+//! Not here: daemon mode, re-exec (`USR2`), sockets from systemd, preloading, the control socket.
+
+mod backoff;
+mod crew;
+mod hang;
+mod oom;
+mod options;
+mod pidfile;
+mod privileges;
+mod reap;
+mod reload;
+mod seat;
+mod signals;
+mod sockets;
+mod spawn;
+mod startup;
+mod stop;
+mod supervisor;
+
+pub use options::ArbiterOptions;
+pub use seat::{Interpreter, Load, Outcome, Seat, exit_code};
+pub use supervisor::run;

@@ -1,0 +1,85 @@
+//! What the arbiter itself takes from the configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use asteri_server::listener::{BindSpec, ListenOptions};
+
+use crate::settings::Config;
+
+/// Plain values, so that the arbiter can be run (and tested) without a settings table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArbiterOptions {
+    /// How many workers, at least 1.
+    pub workers: usize,
+    /// Their type, for the start-up lines.
+    pub worker_type: String,
+    /// The longest that a call of the application, or booting, may take; zero: any time.
+    pub timeout: Duration,
+    /// How long a worker that was told to leave may take to finish what it has.
+    pub graceful_timeout: Duration,
+    pub binds: Vec<BindSpec>,
+    pub backlog: i32,
+    /// If set, the umask of the workers; for the files of Unix sockets 0 if not.
+    pub umask: Option<u32>,
+    /// If set, the permission bits of the files of Unix sockets, whatever the umask.
+    pub socket_mode: Option<u32>,
+    /// User and group of the workers, by name or number.
+    pub user: Option<String>,
+    pub group: Option<String>,
+    /// Whether workers get the supplementary groups of their user.
+    pub initgroups: bool,
+    pub pidfile: Option<PathBuf>,
+    /// Where the settings came from: `asteri.conf.py, command line`.
+    pub sources: String,
+}
+
+impl Default for ArbiterOptions {
+    fn default() -> Self {
+        ArbiterOptions {
+            workers: 1,
+            worker_type: "sync".to_owned(),
+            timeout: Duration::from_secs(30),
+            graceful_timeout: Duration::from_secs(30),
+            binds: vec![BindSpec::Tcp { host: "127.0.0.1".to_owned(), port: 8000 }],
+            backlog: 2048,
+            umask: None,
+            socket_mode: None,
+            user: None,
+            group: None,
+            initgroups: false,
+            pidfile: None,
+            sources: "defaults".to_owned(),
+        }
+    }
+}
+
+impl From<&Config> for ArbiterOptions {
+    /// The process is in [`Config::chdir`] by now, so relative paths mean what they say.
+    fn from(config: &Config) -> Self {
+        let sources = config.sources();
+        ArbiterOptions {
+            workers: config.workers(),
+            worker_type: config.worker_class().name().to_owned(),
+            timeout: config.timeout(),
+            graceful_timeout: config.graceful_timeout(),
+            binds: config.bind().to_vec(),
+            backlog: config.backlog(),
+            umask: config.umask(),
+            socket_mode: config.uds_mode(),
+            user: config.user().map(str::to_owned),
+            group: config.group().map(str::to_owned),
+            initgroups: config.initgroups(),
+            pidfile: config.pidfile().map(Into::into),
+            sources: if sources.is_empty() { "defaults".to_owned() } else { sources.join(", ") },
+        }
+    }
+}
+
+impl ArbiterOptions {
+    /// How sockets are made; their files belong to `owner`.
+    pub(super) fn listen(&self, owner: Option<(u32, u32)>) -> ListenOptions {
+        let umask = self.socket_mode.map(|mode| !mode & 0o777).or(self.umask);
+        ListenOptions { backlog: self.backlog, umask: umask.unwrap_or(0), owner }
+    }
+}

@@ -1,0 +1,173 @@
+//! Children that have ended: who, of what, and what follows from it.
+
+use asteri_proto::time::Moment;
+use asteri_server::sys::process::{self, Ended, Pid};
+use asteri_server::sys::signals::Signal;
+
+use super::crew::{Duty, STEADY, Worker};
+use super::seat::exit_code;
+use super::supervisor::Arbiter;
+
+impl Arbiter<'_> {
+    /// Reaps every child that has ended. As PID 1 the arbiter inherits other people's orphans too; those are only reaped.
+    pub fn reap(&mut self, now: Moment) {
+        loop {
+            match process::reap_any() {
+                Ok(Some((pid, ended))) => match self.crew.iter().position(|worker| worker.pid == pid) {
+                    Some(index) => self.on_death(index, ended, now),
+                    None => self.log().debug("reaped an orphan", &[("pid", &pid)]),
+                },
+                Ok(None) => return,
+                Err(error) => {
+                    self.log().error("cannot reap children", &[("error", &error)]);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn on_death(&mut self, index: usize, ended: Ended, now: Moment) {
+        // It may have become ready and died since it was last looked at.
+        self.note_readiness(index, now);
+        let worker = self.crew.remove(index);
+        let death = self.describe(&worker, ended, now);
+        self.board.release(worker.slot);
+        match &worker.duty {
+            Duty::Condemned(hang) => {
+                let fields = [("worker", &worker.pid as _), ("cause", &hang.cause() as _)];
+                self.log().info("worker is gone", &fields);
+            }
+            Duty::Leaving { .. } => self.note_departure(&worker, ended, &death),
+            Duty::Serving if worker.ready_since.is_some() => self.note_crash(&worker, &death, now),
+            Duty::Serving => self.note_boot_failure(&worker, ended, &death, now),
+        }
+    }
+
+    /// It was told to leave, and did; only how may be worth a word.
+    fn note_departure(&self, worker: &Worker, ended: Ended, death: &Death) {
+        let as_told = match ended {
+            Ended::Exited(code) => code == 0,
+            Ended::Killed { signal, .. } => worker.ready_since.is_none() && signal == Signal::TERM,
+        };
+        if as_told {
+            self.log().debug("worker left", &[("worker", &worker.pid)]);
+        } else {
+            self.log().warning("worker died while it was leaving", &death.fields(&worker.pid));
+        }
+    }
+
+    fn note_crash(&mut self, worker: &Worker, death: &Death, now: Moment) {
+        if worker.ready_since.is_some_and(|since| now < since + STEADY) {
+            self.backoff.failed(worker.spawned, now, false);
+        }
+        if self.stop.is_some() {
+            return;
+        }
+        let times = self.backoff.worth_telling(&death.cause);
+        // A worker that lived is always worth a record; one of a series that die young only now and then.
+        if !self.backoff.is_active() || times.is_some() {
+            self.log().error("worker died, replacing it", &death.fields(&worker.pid));
+        }
+    }
+
+    fn note_boot_failure(&mut self, worker: &Worker, ended: Ended, death: &Death, now: Moment) {
+        let code = match ended {
+            Ended::Exited(code @ (exit_code::BOOT | exit_code::APPLICATION)) => Some(code),
+            _ => None,
+        };
+        if self.is_on_trial(worker.generation) {
+            self.fail_reload(&death.cause, now);
+            return;
+        }
+        if let Some(code) = code
+            && !self.proved
+        {
+            self.log().critical("the application cannot be loaded, shutting down", &death.fields(&worker.pid));
+            self.begin_stop(true, code, now);
+            return;
+        }
+        self.backoff.failed(worker.spawned, now, true);
+        if let Some(times) = self.backoff.worth_telling(&death.cause) {
+            let mut fields = death.fields(&worker.pid);
+            fields.push(("times", &times));
+            self.log().error("worker could not boot, trying again", &fields);
+        }
+    }
+
+    /// A worker still booting was condemned. It is not dead yet, but has failed.
+    pub fn boot_timed_out(&mut self, index: usize, now: Moment) {
+        let worker = &self.crew[index];
+        let (generation, spawned) = (worker.generation, worker.spawned);
+        if self.is_on_trial(generation) {
+            self.fail_reload("booting took longer than the timeout", now);
+        } else {
+            self.backoff.failed(spawned, now, true);
+        }
+    }
+
+    fn describe(&mut self, worker: &Worker, ended: Ended, now: Moment) -> Death {
+        let slot = self.board.slot(worker.slot);
+        let request = slot.busy_since().and_then(|_| slot.request_line());
+        let lived = now.saturating_since(worker.spawned);
+        let oom_kills = match ended {
+            Ended::Killed { signal: Signal::KILL, .. } => self.oom.new_kills(),
+            _ => 0,
+        };
+        Death { cause: cause(ended, oom_kills), request, lived }
+    }
+}
+
+/// How a worker ended, for the log.
+struct Death {
+    cause: String,
+    /// The call that it was in.
+    request: Option<Vec<u8>>,
+    lived: std::time::Duration,
+}
+
+impl Death {
+    fn fields<'a>(&'a self, pid: &'a Pid) -> Vec<crate::logs::Field<'a>> {
+        let mut fields: Vec<crate::logs::Field<'a>> =
+            vec![("worker", pid), ("cause", &self.cause), ("lived", &self.lived)];
+        if let Some(request) = &self.request {
+            fields.push(("request", request));
+        }
+        fields
+    }
+}
+
+/// What is known, and nothing that is not.
+fn cause(ended: Ended, oom_kills: u64) -> String {
+    match ended {
+        Ended::Exited(code) => match code {
+            exit_code::OK => "it left without being told (exit code 0)".to_owned(),
+            exit_code::BOOT => "the application could not be imported (exit code 3)".to_owned(),
+            exit_code::APPLICATION => "there is no such application in the module (exit code 4)".to_owned(),
+            _ => format!("exit code {code}"),
+        },
+        Ended::Killed { signal: Signal::KILL, .. } if oom_kills > 0 => {
+            format!(
+                "SIGKILL, and the kernel's out-of-memory killer struck in this control group (oom_kill +{oom_kills})"
+            )
+        }
+        Ended::Killed { signal: Signal::KILL, .. } => "SIGKILL (signal 9) from outside".to_owned(),
+        Ended::Killed { signal, core_dumped } => {
+            let core = if core_dumped { ", core dumped" } else { "" };
+            format!("{signal} (signal {}{core})", signal.number())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_say_what_is_known() {
+        let killed = |signal, core_dumped| Ended::Killed { signal, core_dumped };
+        assert_eq!(cause(Ended::Exited(1), 0), "exit code 1");
+        assert_eq!(cause(killed(Signal::KILL, false), 0), "SIGKILL (signal 9) from outside");
+        assert!(cause(killed(Signal::KILL, false), 2).contains("oom_kill +2"));
+        assert_eq!(cause(killed(Signal::from_number(11), true), 0), "SIGSEGV (signal 11, core dumped)");
+    }
+}

@@ -1,0 +1,145 @@
+//! A reload: a new generation of workers, which replaces the old only when it has proved itself.
+//!
+//! The new generation is on trial until the first of its workers is ready. If one fails before that, the old generation
+//! goes on with its configuration as if nothing had happened, and the log says why. From then on each new worker that
+//! becomes ready sends an old one home (see [`super::crew`]).
+
+use asteri_proto::time::Moment;
+
+use super::backoff::Backoff;
+use super::seat::Load;
+use super::startup;
+use super::supervisor::Arbiter;
+
+/// A reload in progress.
+pub(super) struct Reload {
+    /// What to go back to if the new generation fails.
+    previous: Load,
+    previous_generation: u32,
+    previous_target: usize,
+    /// A worker of the new generation has been ready.
+    proved: bool,
+}
+
+impl Arbiter<'_> {
+    /// Reads the configuration again and begins to fork workers for it.
+    pub fn begin_reload(&mut self, now: Moment) {
+        let load = match self.interpreter.reload() {
+            Ok(load) => load,
+            Err(message) => {
+                let text = "Reload refused, everything stays as it was: the configuration cannot be used";
+                self.log().record(crate::logs::Level::Error, text, &[], message.as_bytes());
+                return;
+            }
+        };
+        let owner = self.identity.as_ref().map(|identity| (identity.uid, identity.gid));
+        if let Err(error) = self.sockets.arrange(&load.options.binds, &load.options.listen(owner)) {
+            let fields = [("address", &error.address as _), ("problem", &error.problem as _)];
+            self.log().error("Reload refused, everything stays as it was: cannot listen on a new address", &fields);
+            return;
+        }
+        self.warn_of_fixed_settings(&load);
+        startup::give_log_away(&load, owner);
+        self.begin_generation(load, now);
+        startup::tell_listeners(&self.load, &self.sockets.current);
+    }
+
+    fn begin_generation(&mut self, load: Load, now: Moment) {
+        let target = load.options.workers.max(1);
+        if target != self.target {
+            self.log().info("the number of workers follows the configuration", &[("workers", &target)]);
+        }
+        let former = std::mem::replace(&mut self.load, load);
+        let reload = match self.reload.take() {
+            // The generation before this one never proved itself: its predecessor is what to go back to.
+            Some(reload) if !reload.proved => reload,
+            _ => Reload {
+                previous: former,
+                previous_generation: self.generation,
+                previous_target: self.target,
+                proved: false,
+            },
+        };
+        self.reload = Some(reload);
+        self.target = target;
+        self.last_generation += 1;
+        self.generation = self.last_generation;
+        self.backoff = Backoff::default();
+        self.board.shared().forget_boot_error();
+        for index in 0..self.crew.len() {
+            self.crew[index].outgoing = true;
+            // One that does not serve yet never will have to.
+            if self.crew[index].is_serving() && self.crew[index].ready_since.is_none() {
+                self.dismiss(index, now);
+            }
+        }
+    }
+
+    /// Whether `generation` is new and none of its workers has been ready yet.
+    pub fn is_on_trial(&self, generation: u32) -> bool {
+        generation == self.generation && self.reload.as_ref().is_some_and(|reload| !reload.proved)
+    }
+
+    /// A worker of `generation` is ready.
+    pub fn note_generation_proved(&mut self, generation: u32) {
+        if generation == self.generation
+            && let Some(reload) = &mut self.reload
+        {
+            reload.proved = true;
+        }
+    }
+
+    /// The new generation has failed its trial: the old one goes on.
+    pub fn fail_reload(&mut self, reason: &str, now: Moment) {
+        let Some(reload) = self.reload.take() else { return };
+        let failed = self.generation;
+        self.log().error(
+            "Reload failed, the workers of before go on: a new worker could not boot",
+            &[("cause", &reason), ("generation", &failed)],
+        );
+        self.load = reload.previous;
+        self.generation = reload.previous_generation;
+        self.target = reload.previous_target;
+        // All of them are open, so nothing can fail.
+        let options = self.load.options.clone();
+        if let Err(error) = self.sockets.arrange(&options.binds, &options.listen(None)) {
+            self.log().error("a former address is lost", &[("address", &error.address), ("problem", &error.problem)]);
+        }
+        self.sockets.close_retired();
+        self.backoff.failed(now, now, true);
+        for index in 0..self.crew.len() {
+            let worker = &mut self.crew[index];
+            if worker.generation != failed {
+                worker.outgoing = false;
+            } else if worker.is_serving() {
+                self.dismiss(index, now);
+            }
+        }
+    }
+
+    /// Ends the reload when the last of the old workers has left.
+    pub fn finish_reload(&mut self) {
+        let Some(reload) = &self.reload else { return };
+        let is_over =
+            reload.proved && self.ready_count() >= self.target && !self.crew.iter().any(|worker| worker.outgoing);
+        if is_over {
+            self.reload = None;
+            self.sockets.close_retired();
+            self.log().info("Reload complete", &[("generation", &self.generation), ("workers", &self.target)]);
+        }
+    }
+
+    /// Some settings belong to the arbiter's process, not to a generation.
+    fn warn_of_fixed_settings(&self, new: &Load) {
+        let (old, new) = (&self.load.options, &new.options);
+        let changed = [
+            ("pidfile", old.pidfile != new.pidfile),
+            ("user", old.user != new.user),
+            ("group", old.group != new.group),
+            ("initgroups", old.initgroups != new.initgroups),
+        ];
+        for (setting, _) in changed.into_iter().filter(|&(_, changed)| changed) {
+            self.log().warning("a setting has changed that needs a restart", &[("setting", &setting)]);
+        }
+    }
+}

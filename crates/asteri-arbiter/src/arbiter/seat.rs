@@ -1,0 +1,129 @@
+//! The arbiter's doors: what comes in from the owner of the interpreter, and what goes out to a new worker.
+
+use std::fs::File;
+use std::io::{self, PipeReader};
+use std::sync::Arc;
+
+use asteri_server::listener::Listener;
+use asteri_server::scoreboard::{Scoreboard, Slot};
+use asteri_server::sync::Handover;
+use asteri_server::sys::eventfd::EventFd;
+use asteri_server::sys::process::Fork;
+
+use super::ArbiterOptions;
+use crate::logs::ErrorLog;
+use crate::settings::Config;
+
+/// What the arbiter needs of Python.
+///
+/// Runs on: the arbiter's only thread, interpreter attached.
+pub trait Interpreter {
+    /// Forks so that Python's own fork handlers run (`os.fork`). All signals are blocked during the call.
+    ///
+    /// # Errors
+    /// Those of fork(2); the arbiter tries again later.
+    fn fork(&mut self) -> io::Result<Fork>;
+
+    /// The interpreter's name and version for the start-up lines: `CPython 3.13.2`.
+    fn version(&self) -> String;
+
+    /// Reads the whole configuration again (`SIGHUP`) and opens the error log that it names.
+    ///
+    /// The arbiter may still discard the result (an address cannot be bound, the new workers do not boot), so a worker
+    /// goes by the configuration in its [`Seat`] and not by the last one that was loaded here.
+    ///
+    /// # Errors
+    /// The message for the operator; the old configuration stays in force.
+    fn reload(&mut self) -> Result<Load, String>;
+
+    /// Opens log files other than the error log again (`SIGUSR1`), for the workers to be forked from now on.
+    fn reopen_logs(&mut self) {}
+}
+
+/// A configuration, ready to be run.
+#[derive(Clone)]
+pub struct Load {
+    pub config: Arc<Config>,
+    /// What the arbiter itself takes from `config`.
+    pub options: Arc<ArbiterOptions>,
+    pub log: ErrorLog,
+}
+
+impl Load {
+    /// The arbiter's options follow from `config`.
+    #[must_use]
+    pub fn new(config: Arc<Config>, log: ErrorLog) -> Load {
+        let options = Arc::new(ArbiterOptions::from(&*config));
+        Load { config, options, log }
+    }
+}
+
+/// What [`run`](super::run) comes back with.
+pub enum Outcome {
+    /// This process is to end with this code, see [`exit_code`].
+    Exit(i32),
+    /// This process is a new worker. Nothing of the arbiter is left in it but what is in the seat.
+    Worker(Box<Seat>),
+}
+
+/// What a worker is given. Its part of the contract, in order:
+///
+/// 1. As early as possible: `faulthandler` on [`Signal::dump_stack`] writing to `stack_file`, then
+///    [`Slot::set_dumps_stack`]. `TERM`, `QUIT` and `INT` keep (or, where the interpreter has changed it, get back with
+///    [`reset`]) their default effect while it boots: it has nothing to finish yet.
+/// 2. Import the application. If that fails, show why if [`Shared::claim_boot_error`] says so, and exit with
+///    [`exit_code::BOOT`] or [`exit_code::APPLICATION`].
+/// 3. Handlers for `TERM` (drain and leave), `QUIT` and `INT` (leave now), `USR1` (reopen logs; sent only to workers that are
+///    ready), and `ABRT` if anything is to be done about it. Then [`Slot::set_state`]`(Ready)`, then wake `notify`.
+/// 4. Per request [`Slot::begin_call`] and [`Slot::end_call`]; counters where things happen. If it beats ([`Slot::beat`]), then
+///    at least once a second while idle.
+/// 5. While a call runs the standby thread asks [`Slot::answer_due`] at least every 100 ms; if so it answers 504, calls
+///    [`Slot::set_answered`] and wakes `notify`.
+/// 6. After `max_requests`: `set_state(Retiring)`, wake `notify`, and go on serving until `TERM` comes.
+/// 7. On `TERM`: `set_state(Draining)`; accept what waits in the accept queues, close the listeners, finish, exit with 0.
+/// 8. When `arbiter_alive` becomes readable (end of file) the arbiter is dead: do as on `TERM`.
+///
+/// [`reset`]: asteri_server::sys::signals::reset
+/// [`Signal::dump_stack`]: asteri_server::sys::signals::Signal::dump_stack
+/// [`Shared::claim_boot_error`]: asteri_server::scoreboard::Shared::claim_boot_error
+pub struct Seat {
+    /// Index of this worker's slot of the scoreboard.
+    pub index: usize,
+    /// The place in the order of all forks, from 1.
+    pub age: u64,
+    /// The load of the configuration this worker belongs to, from 1.
+    pub generation: u32,
+    /// In the order of the setting `bind`.
+    pub listeners: Vec<Listener>,
+    /// The channel to the workers with the same listeners.
+    pub handover: Option<Handover>,
+    pub scoreboard: Arc<Scoreboard>,
+    /// Wakes the arbiter: after a change of state, after an answer.
+    pub notify: EventFd,
+    /// At its end when the arbiter is gone, however it went. Nothing is ever written to it.
+    pub arbiter_alive: PipeReader,
+    /// Where this worker's stack goes on [`Signal::dump_stack`](asteri_server::sys::signals::Signal::dump_stack). The arbiter reads it.
+    pub stack_file: File,
+    pub config: Arc<Config>,
+    pub log: ErrorLog,
+}
+
+impl Seat {
+    /// This worker's slot.
+    #[must_use]
+    pub fn slot(&self) -> &Slot {
+        self.scoreboard.slot(self.index)
+    }
+}
+
+/// How the processes of the server end.
+pub mod exit_code {
+    /// Stopped as asked.
+    pub const OK: i32 = 0;
+    /// The server could not start: bad settings, an address in use, no permission.
+    pub const STARTUP: i32 = 1;
+    /// A worker could not boot: importing the application failed.
+    pub const BOOT: i32 = 3;
+    /// The module is there, the application in it is not (or is none).
+    pub const APPLICATION: i32 = 4;
+}

@@ -1,0 +1,71 @@
+//! What operators ask for by signal.
+
+use asteri_proto::time::Moment;
+use asteri_server::sys::signals::Signal;
+
+use super::seat::exit_code;
+use super::supervisor::Arbiter;
+
+/// Signals that the arbiter handles; others do what they do by default.
+pub(super) const HANDLED: [Signal; 10] = [
+    Signal::TERM,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::HUP,
+    Signal::TTIN,
+    Signal::TTOU,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::CHLD,
+];
+
+impl Arbiter<'_> {
+    /// `count`: how often it was delivered since the last time. Only where that makes a difference is it acted on more
+    /// than once.
+    pub fn on_signal(&mut self, signal: Signal, count: u32, now: Moment) {
+        if signal == Signal::CHLD {
+            return; // It has woken the loop, which reaps in any case.
+        }
+        self.log().info(&format!("Handling signal: {}", signal.short_name()), &[]);
+        match signal {
+            Signal::TERM => self.begin_stop(false, exit_code::OK, now),
+            Signal::INT | Signal::QUIT => self.begin_stop(true, exit_code::OK, now),
+            Signal::USR1 => self.reopen_logs(),
+            Signal::USR2 | Signal::WINCH => {
+                let text = "this signal does nothing yet: re-exec and daemon mode are not built";
+                self.log().warning(text, &[("signal", &signal.short_name())]);
+            }
+            _ if self.stop.is_some() => {}
+            Signal::HUP => self.begin_reload(now),
+            Signal::TTIN => self.change_target(i64::from(count)),
+            Signal::TTOU => self.change_target(-i64::from(count)),
+            _ => {}
+        }
+    }
+
+    fn change_target(&mut self, by: i64) {
+        // The scoreboard has a slot for each, and some to spare for replacements.
+        let most = (self.board.len() / 2).max(1);
+        let target = self.target.saturating_add_signed(by as isize).clamp(1, most);
+        if target == self.target {
+            let text = if by < 0 { "there is only one worker left" } else { "there can be no more workers" };
+            self.log().warning(text, &[("workers", &target)]);
+        } else {
+            self.log().info("changing the number of workers", &[("from", &self.target), ("to", &target)]);
+            self.target = target;
+        }
+    }
+
+    fn reopen_logs(&mut self) {
+        // A failure is told by the log itself; the old file stays in use.
+        let _ = self.log().reopen();
+        self.interpreter.reopen_logs();
+        for index in 0..self.crew.len() {
+            // Booting workers have opened, or will open, the new file. To them the signal could still be deadly.
+            if self.crew[index].ready_since.is_some() {
+                self.signal_worker(index, Signal::USR1);
+            }
+        }
+    }
+}

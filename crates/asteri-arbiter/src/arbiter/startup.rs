@@ -1,0 +1,143 @@
+//! From a configuration to an arbiter that is about to fork: sockets, pid file, signals, and the lines that say so.
+
+use std::io;
+use std::sync::Arc;
+
+use asteri_server::listener::Listener;
+use asteri_server::scoreboard::Scoreboard;
+use asteri_server::sys::clock;
+use asteri_server::sys::eventfd::EventFd;
+use asteri_server::sys::signals::Receiver;
+
+use super::backoff::Backoff;
+use super::oom::OomWatch;
+use super::pidfile::{PidFile, PidFileError};
+use super::privileges::Identity;
+use super::seat::{Interpreter, Load};
+use super::signals::HANDLED;
+use super::sockets::Sockets;
+use super::spawn::Lifeline;
+use super::supervisor::Arbiter;
+use crate::settings::{Config, Problem};
+
+/// Room for a reload (twice the workers), for those that are being killed, and for `TTIN`.
+const SLOTS: usize = 256;
+
+/// Something that the system refused.
+fn system_problem(subject: &str, error: &io::Error) -> Problem {
+    Problem::new(subject, error.to_string())
+}
+
+/// Something that is wrong with a setting, as it turns out.
+fn problem_with(config: &Config, setting: &str, what: String, remedy: Option<&str>) -> Problem {
+    let problem = Problem::new(setting, what).from(config.origin(setting));
+    match remedy {
+        Some(remedy) => problem.hint(remedy),
+        None => problem,
+    }
+}
+
+pub(super) fn start(load: Load, interpreter: &mut dyn Interpreter) -> Result<Arbiter<'_>, Problem> {
+    let options = Arc::clone(&load.options);
+    let identity = Identity::resolve(&options)
+        .map_err(|error| problem_with(&load.config, error.setting, error.problem, error.remedy))?;
+    let owner = identity.as_ref().map(|identity| (identity.uid, identity.gid));
+    let board = Scoreboard::new(SLOTS.max(options.workers.saturating_mul(4)))
+        .map_err(|error| system_problem("shared memory", &error))?;
+    let notify = EventFd::new().map_err(|error| system_problem("eventfd", &error))?;
+    let lifeline = Lifeline::new().map_err(|error| system_problem("pipe", &error))?;
+
+    let mut sockets = Sockets::default();
+    sockets
+        .arrange(&options.binds, &options.listen(owner))
+        .map_err(|error| problem_with(&load.config, "bind", error.to_string(), error.remedy.as_deref()))?;
+    // The last steps, because from here on there is something to take back.
+    let pidfile = create_pidfile(&load).inspect_err(|_| sockets.close_all())?;
+    let signals = Receiver::install(&HANDLED).map_err(|error| {
+        sockets.close_all();
+        if let Some(pidfile) = &pidfile {
+            pidfile.remove();
+        }
+        system_problem("signal handlers", &error)
+    })?;
+
+    give_log_away(&load, owner);
+    tell_start(&load, &sockets.current, &interpreter.version());
+    Ok(Arbiter {
+        target: options.workers.max(1),
+        interpreter,
+        load,
+        generation: 1,
+        last_generation: 1,
+        last_age: 0,
+        board: Arc::new(board),
+        sockets,
+        signals,
+        notify,
+        lifeline,
+        pidfile,
+        identity,
+        oom: OomWatch::new(),
+        crew: Vec::new(),
+        backoff: Backoff::default(),
+        proved: false,
+        announced: false,
+        reload: None,
+        stop: None,
+        awake_since: clock::now(),
+    })
+}
+
+fn create_pidfile(load: &Load) -> Result<Option<PidFile>, Problem> {
+    let Some(path) = &load.options.pidfile else { return Ok(None) };
+    let (what, remedy) = match PidFile::create(path) {
+        Ok(file) => return Ok(Some(file)),
+        Err(PidFileError::Running(pid)) => (
+            format!("names process {pid}, which is running"),
+            Some("stop that process; if it is another program, remove the file"),
+        ),
+        Err(PidFileError::NotOurs) => ("holds something other than a process id".to_owned(), Some("another name")),
+        Err(PidFileError::Failed(error)) => (format!("cannot be written: {error}"), None),
+    };
+    Err(problem_with(&load.config, "pidfile", format!("{} {what}", path.display()), remedy))
+}
+
+/// Workers append to the log that the arbiter has opened, but after a rotation they open it themselves.
+pub(super) fn give_log_away(load: &Load, owner: Option<(u32, u32)>) {
+    if let Some((uid, gid)) = owner
+        && let Err(error) = load.log.set_owner(uid, gid)
+    {
+        load.log.warning("the error log cannot be given to the workers' user", &[("uid", &uid), ("error", &error)]);
+    }
+}
+
+fn tell_start(load: &Load, listeners: &[Listener], python: &str) {
+    let (log, options) = (&load.log, &load.options);
+    log.info(&format!("Starting asteri {} ({python})", env!("CARGO_PKG_VERSION")), &[]);
+    tell_listeners(load, listeners);
+    log.info(&format!("Using worker: {}", options.worker_type), &[("workers", &options.workers)]);
+    log.info(&format!("Settings from: {}", options.sources), &[]);
+}
+
+/// One line for each address.
+pub(super) fn tell_listeners(load: &Load, listeners: &[Listener]) {
+    for listener in listeners {
+        load.log.info(&format!("Listening at: {} ({})", listener.url(), std::process::id()), &[]);
+    }
+}
+
+impl Arbiter<'_> {
+    /// Says once that the server is up: all workers of the first generation serve.
+    pub fn announce(&mut self) {
+        if self.announced || self.stop.is_some() || self.ready_count() < self.target {
+            return;
+        }
+        self.announced = true;
+        let urls: Vec<String> = self.sockets.current.iter().map(Listener::url).collect();
+        let workers = match self.target {
+            1 => "1 worker serves".to_owned(),
+            count => format!("{count} workers serve"),
+        };
+        self.log().info(&format!("Ready: {workers} {}", urls.join(", ")), &[]);
+    }
+}

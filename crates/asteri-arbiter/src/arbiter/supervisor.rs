@@ -1,0 +1,153 @@
+//! The arbiter itself: its state, its loop, and the way in and out.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use asteri_proto::time::Moment;
+use asteri_server::scoreboard::Scoreboard;
+use asteri_server::sys::clock;
+use asteri_server::sys::eventfd::EventFd;
+use asteri_server::sys::process;
+use asteri_server::sys::signals::Receiver;
+
+use super::backoff::Backoff;
+use super::crew::Worker;
+use super::oom::OomWatch;
+use super::pidfile::PidFile;
+use super::privileges::Identity;
+use super::reload::Reload;
+use super::seat::{Interpreter, Load, Outcome};
+use super::sockets::Sockets;
+use super::spawn::Lifeline;
+use super::startup;
+use super::stop::Stop;
+use crate::logs::ErrorLog;
+
+/// How often the arbiter looks at its workers when `timeout` asks it to and nothing else wakes it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// An arbiter that wakes later than this has not been running (a stopped container, a suspended machine), and neither
+/// have its workers: their clocks begin anew.
+const SUSPENDED: Duration = Duration::from_secs(3);
+
+/// Supervises workers until the server is stopped, or this process turns out to be a worker.
+///
+/// `load` is what the command line and the configuration say; later ones come from [`Interpreter::reload`]. The working directory has
+/// been changed already if it was to be. Failures to start are written to standard error, everything later to the error log.
+///
+/// Runs on: the main thread of a process that has no other, interpreter attached.
+pub fn run(load: Load, interpreter: &mut dyn Interpreter) -> Outcome {
+    match startup::start(load, interpreter) {
+        Ok(arbiter) => arbiter.supervise(),
+        Err(problem) => {
+            eprintln!("{problem}");
+            Outcome::Exit(super::exit_code::STARTUP)
+        }
+    }
+}
+
+pub(super) struct Arbiter<'a> {
+    pub interpreter: &'a mut dyn Interpreter,
+    /// What new workers are forked for.
+    pub load: Load,
+    /// How many workers there should be; follows the configuration, `TTIN` and `TTOU`.
+    pub target: usize,
+    /// The number of the load that new workers are forked for, and the highest ever given.
+    pub generation: u32,
+    pub last_generation: u32,
+    pub last_age: u64,
+    pub board: Arc<Scoreboard>,
+    pub sockets: Sockets,
+    pub signals: Receiver,
+    pub notify: EventFd,
+    pub lifeline: Lifeline,
+    pub pidfile: Option<PidFile>,
+    pub identity: Option<Identity>,
+    pub oom: OomWatch,
+    /// Everybody who is not reaped yet, oldest first.
+    pub crew: Vec<Worker>,
+    pub backoff: Backoff,
+    /// Whether any worker ever was ready: until then, an application that cannot be loaded ends the server.
+    pub proved: bool,
+    /// Whether the line "Ready" has been written.
+    pub announced: bool,
+    pub reload: Option<Reload>,
+    pub stop: Option<Stop>,
+    /// Since when everything has been running without being suspended.
+    pub awake_since: Moment,
+}
+
+impl Arbiter<'_> {
+    pub fn log(&self) -> &ErrorLog {
+        &self.load.log
+    }
+
+    fn supervise(mut self) -> Outcome {
+        loop {
+            let now = clock::now();
+            for (signal, count) in self.signals.take() {
+                self.on_signal(signal, count, now);
+            }
+            self.notify.clear();
+            self.reap(now);
+            self.look_after(now);
+            match self.stop {
+                None => {
+                    if let Some(new) = self.complete_crew(now) {
+                        return self.become_worker(new);
+                    }
+                }
+                Some(ref stop) if self.crew.is_empty() => return Outcome::Exit(self.end(stop.exit_code)),
+                Some(_) => {}
+            }
+            self.sleep(now);
+        }
+    }
+
+    /// Looks at each worker: those that became ready, those that exceed their time.
+    fn look_after(&mut self, now: Moment) {
+        for index in 0..self.crew.len() {
+            self.note_readiness(index, now);
+            self.check_time(index, now);
+        }
+        self.finish_reload();
+        self.announce();
+    }
+
+    fn sleep(&mut self, now: Moment) {
+        let wake = self.next_deadline(now);
+        let timeout = wake.map(|wake| wake.saturating_since(now));
+        let fds = [self.signals.as_fd(), self.notify.as_fd()];
+        if let Err(error) = process::wait_readable(fds, timeout) {
+            // Only for lack of memory in the kernel. Not sleeping at all would make that worse.
+            self.load.log.error("the arbiter cannot wait for events", &[("error", &error)]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let woken = clock::now();
+        if wake.is_some_and(|wake| woken.saturating_since(wake) > SUSPENDED) {
+            self.load
+                .log
+                .warning("the arbiter was suspended; timeouts begin anew", &[("for", &woken.saturating_since(now))]);
+            self.awake_since = woken;
+        }
+    }
+
+    /// When the arbiter must wake even if nothing happens.
+    fn next_deadline(&self, now: Moment) -> Option<Moment> {
+        let workers = self.crew.iter().filter_map(|worker| self.deadline_of(worker));
+        let spawn = (self.stop.is_none() && self.is_crew_short()).then(|| self.backoff_deadline(now)).flatten();
+        let look = (!self.load.options.timeout.is_zero() && self.stop.is_none()).then(|| now + LOOK);
+        workers.chain(spawn).chain(look).min()
+    }
+
+    /// Leaves everything as it was found, and says so.
+    fn end(&mut self, code: i32) -> i32 {
+        self.sockets.close_all();
+        if let Some(pidfile) = &self.pidfile {
+            pidfile.remove();
+        }
+        self.log().info("Shut down", &[("exit_code", &code)]);
+        code
+    }
+}

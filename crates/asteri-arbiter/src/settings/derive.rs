@@ -1,0 +1,67 @@
+//! The configuration in the words of those who use it: HTTP limits, the reactor, the arbiter.
+
+use super::config::Config;
+use asteri_proto::limits::{self, Limits, Policy, Timeouts};
+use asteri_server::settings::Settings;
+use std::time::Duration;
+
+/// "No limit" for durations: far beyond any connection, and far from overflowing a clock.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
+/// Heads are held in memory, so there is no such thing as no limit.
+const LARGEST_HEAD: usize = 16 << 20;
+
+impl Config {
+    /// Limits, timeouts and policy of HTTP; zeros that mean "no limit" have become large numbers.
+    #[must_use]
+    pub fn http(&self) -> limits::Config {
+        let head_size = or_if_zero(self.limit_request_head(), LARGEST_HEAD);
+        let field_size = or_if_zero(self.limit_request_field_size(), head_size);
+        let patience = |duration: Duration| if duration.is_zero() { FOREVER } else { duration };
+        limits::Config {
+            limits: Limits {
+                request_line: or_if_zero(self.limit_request_line(), head_size),
+                fields: or_if_zero(self.limit_request_fields(), Limits::MOST_FIELDS),
+                field_size,
+                head_size,
+                body_size: match self.limit_request_body() {
+                    0 => u64::MAX,
+                    bytes => bytes,
+                },
+                ..Limits::default()
+            },
+            timeouts: Timeouts {
+                header: patience(self.header_timeout()),
+                body_idle: patience(self.body_timeout()),
+                body_min_rate: self.body_min_rate(),
+                keepalive: self.keepalive(),
+                write_idle: patience(self.write_timeout()),
+                ..Timeouts::default()
+            },
+            policy: Policy {
+                permit_unconventional_method: self.permit_unconventional_http_method(),
+                casefold_method: self.casefold_http_method(),
+                header_map: self.header_map(),
+            },
+        }
+    }
+
+    /// The reactor of a worker.
+    #[must_use]
+    pub fn server(&self) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            http: self.http(),
+            request_memory: self.body_buffer(),
+            response_memory: self.body_buffer(),
+            spool_folder: self.tmp_upload_dir().map_or(defaults.spool_folder.clone(), |folder| self.chdir().join(folder)),
+            max_connections: self.worker_connections(),
+            server_field: defaults.server_field.clone().filter(|_| self.server_header()),
+            ..defaults
+        }
+    }
+}
+
+fn or_if_zero(n: usize, instead: usize) -> usize {
+    if n == 0 { instead } else { n }
+}

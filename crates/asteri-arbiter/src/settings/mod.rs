@@ -1,0 +1,48 @@
+//! Settings: each declared once, as data, and everything else derived from the declaration.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`table`] | the declarations, one file per group |
+//! | `setting`, [`kind`], `units`, [`networks`], [`app`] | what a declaration says, and how values are read |
+//! | `source`, `cli`, `shell`, `file`, [`python`] | where values come from |
+//! | `resolve` | the layers, weakest first: defaults, environment, config file, `GUNICORN_CMD_ARGS`, `ASTERI_CMD_ARGS`, command line |
+//! | [`config`] | the result, with a typed getter per setting that is served |
+//! | `derive` | the result as the options of the arbiter and of the server |
+//! | `problem` | messages: what, expected what, from where, what to try |
+//! | `print`, `reference` | `--print-config`, and the reference page |
+//!
+//! Not here: running config files (see [`PythonConfig`]), importing applications, applying settings to the process.
+//!
+//! A setting that this version does not serve is in the table too and is refused by name; nothing is ignored.
+
+pub mod app;
+mod cli;
+pub mod config;
+mod derive;
+mod file;
+pub mod kind;
+mod literal;
+pub mod networks;
+mod print;
+mod problem;
+pub mod python;
+mod reference;
+mod resolve;
+mod setting;
+mod shell;
+mod source;
+pub mod table;
+mod units;
+mod value;
+
+pub use app::{AppSpec, AppSpecError, Argument, Target};
+pub use cli::help;
+pub use config::{Config, Effective, WorkerClass};
+pub use networks::Networks;
+pub use problem::{Exit, Problem};
+pub use python::{ConfigError, ConfigSpec, NoPython, PythonConfig, RawEntry, RawValue};
+pub use reference::reference_page;
+pub use resolve::{Action, Notice, Resolved, resolve, resolve_in};
+pub use setting::{Effect, Initial, Refusal, Section, Setting, Status, Variable};
+pub use source::Environment;
+pub use value::{Origin, Value};

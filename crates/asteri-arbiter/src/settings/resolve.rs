@@ -1,0 +1,274 @@
+//! From all sources to one configuration: the layers, the config file in their middle, and the checks at the end.
+
+use super::app::AppSpec;
+use super::cli::{self, Parsed};
+use super::config::Config;
+use super::file;
+use super::problem::{Exit, Problem, shell_quote};
+use super::python::{ConfigSpec, PythonConfig, quote};
+use super::setting::{Refusal, Status};
+use super::source::{self, Assignment, Environment, Source};
+use super::table;
+use super::value::{Origin, Value};
+use crate::logs::AccessFormat;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The files that are used without being asked for, the first that exists.
+const DEFAULT_FILES: [&str; 2] = ["asteri.conf.py", "gunicorn.conf.py"];
+
+/// A configuration, and what to do with it.
+#[derive(Debug)]
+pub struct Resolved {
+    pub config: Config,
+    pub action: Action,
+    /// What an operator should know at start-up.
+    pub notices: Vec<Notice>,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Run,
+    /// Import the application, as a worker would, and leave with the exit code that a failing worker would give.
+    CheckConfig,
+    /// Print [`Config::to_python`] and leave.
+    PrintConfig,
+}
+
+/// A remark on a setting that is served, but perhaps not as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub setting: &'static str,
+    pub text: String,
+    pub from: Origin,
+}
+
+/// Resolves the settings of this process. `argv` is without the program's name.
+///
+/// To apply a reload, resolve again with [`resolve_in`] and [`Config::start_folder`], because `chdir` has been applied
+/// since.
+///
+/// # Errors
+/// An [`Exit`] with code 1 and all problems that were found, or with code 0 and the text of `--help` or `--version`.
+pub fn resolve(argv: &[OsString], env: Environment<'_>, python: &mut dyn PythonConfig) -> Result<Resolved, Exit> {
+    let folder = std::env::current_dir().map_err(|error| {
+        let problem = Problem::new("chdir", format!("the current folder is gone ({error}), expected one that exists"));
+        Exit::wrong(&[problem.hint("cd to a folder first")])
+    })?;
+    resolve_in(&folder, argv, env, python)
+}
+
+/// Like [`resolve`], with the folder in which relative paths start.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_in(
+    folder: &Path,
+    argv: &[OsString],
+    env: Environment<'_>,
+    python: &mut dyn PythonConfig,
+) -> Result<Resolved, Exit> {
+    let mut problems = Vec::new();
+    let parsed = [
+        source::arguments("GUNICORN_CMD_ARGS", env, &mut problems),
+        source::arguments("ASTERI_CMD_ARGS", env, &mut problems),
+        cli::parse(argv, Source::CommandLine, &mut problems),
+    ];
+    let mut arguments = Vec::new();
+    for parsed in parsed {
+        match parsed {
+            Ok(Parsed::Assignments(assignments)) => arguments.extend(assignments),
+            Ok(Parsed::Text(message)) => return Err(Exit { code: 0, message }),
+            Err(problem) => problems.push(problem),
+        }
+    }
+
+    let mut assignments = source::variables(env, &mut problems);
+    let file = config_file(folder, &arguments);
+    if let Some(file) = &file {
+        assignments.extend(run(file, python, &mut problems));
+    }
+    assignments.extend(arguments);
+
+    let mut config = Config::new(folder.to_owned(), file.map(|file| file.spec), assignments);
+    let mut notices = Vec::new();
+    Checks { config: &mut config, problems: &mut problems, notices: &mut notices }.all();
+    if !problems.is_empty() {
+        return Err(Exit::wrong(&problems));
+    }
+    let action = config.action();
+    Ok(Resolved { config, action, notices })
+}
+
+struct ConfigFile {
+    spec: ConfigSpec,
+    /// As messages call it.
+    shown: Arc<str>,
+    origin: Origin,
+}
+
+/// The last `--config` of the arguments, else the first default file that exists.
+fn config_file(folder: &Path, arguments: &[Assignment]) -> Option<ConfigFile> {
+    let given = arguments.iter().rev().find(|assignment| assignment.setting.name == "config");
+    if let Some(Assignment { value: Value::Text(text), origin, .. }) = given.filter(|a| !a.value.text().is_empty()) {
+        let origin = origin.clone();
+        return Some(match text.strip_prefix("python:") {
+            Some(module) => {
+                ConfigFile { spec: ConfigSpec::Module(module.to_owned()), shown: text.as_str().into(), origin }
+            }
+            None => {
+                let path = text.strip_prefix("file:").unwrap_or(text);
+                ConfigFile { spec: ConfigSpec::File(folder.join(path)), shown: path.into(), origin }
+            }
+        });
+    }
+    let name = DEFAULT_FILES.into_iter().find(|name| folder.join(name).is_file())?;
+    Some(ConfigFile { spec: ConfigSpec::File(folder.join(name)), shown: name.into(), origin: Origin::Default })
+}
+
+fn run(file: &ConfigFile, python: &mut dyn PythonConfig, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    if let ConfigSpec::File(path) = &file.spec
+        // Not `is_file`: `-c /dev/null` is a way to ask for no config file.
+        && (!path.exists() || path.is_dir())
+    {
+        let what = format!("got {}, expected a Python file that exists", quote(&file.shown));
+        let problem = Problem::new("config", what).from(&file.origin);
+        problems.push(match path.with_extension("py") {
+            other if other.is_file() && file.shown.rsplit('/').next().is_some_and(|name| !name.contains('.')) => {
+                problem.hint(format!("--config {}", shell_quote(&format!("{}.py", file.shown))))
+            }
+            _ => problem.hint(format!("a path that starts at {}", folder_of(path).display())),
+        });
+        return Vec::new();
+    }
+    match python.load(&file.spec) {
+        Ok(entries) => file::assignments(&file.shown, &entries, problems),
+        Err(error) => {
+            let what = format!("{}, expected a Python file that runs to its end", error.summary);
+            let from = Origin::File { file: Arc::clone(&file.shown), line: error.line };
+            problems.push(Problem { detail: error.traceback, ..Problem::new("config", what).from(from) });
+            Vec::new()
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/")).to_owned()
+}
+
+/// What can only be judged once every layer has spoken.
+struct Checks<'a> {
+    config: &'a mut Config,
+    problems: &'a mut Vec<Problem>,
+    notices: &'a mut Vec<Notice>,
+}
+
+impl Checks<'_> {
+    fn all(&mut self) {
+        self.served();
+        self.application();
+        self.addresses();
+        self.folders();
+        self.access_log_format();
+        self.remarks();
+    }
+
+    /// Refuses settings that this version does not serve, unless they change nothing.
+    fn served(&mut self) {
+        for effective in self.config.all() {
+            let setting = effective.setting;
+            let verdict = match setting.status {
+                Status::Built => Ok(()),
+                Status::Partly(check) => check(&effective.value),
+                _ if effective.value == setting.default_value() => Ok(()),
+                Status::NotBuilt { missing } => Err(Refusal::missing(missing, leave_out(effective.setting.name))),
+                Status::Refused { why, instead } => Err(Refusal::new(why, instead)),
+            };
+            if let Err(refusal) = verdict {
+                self.problems.push(Problem::refused(setting, &effective.value, &refusal, &effective.origin));
+            }
+        }
+    }
+
+    fn application(&mut self) {
+        let Some(effective) = self.config.get("wsgi_app") else { return };
+        let Value::Text(text) = &effective.value else {
+            // A broken source may be the one that names the application.
+            if self.config.action() != Action::PrintConfig && self.problems.is_empty() {
+                let problem = Problem::new("application", "got none, expected one as module:attribute")
+                    .from("command line and config file");
+                self.problems.push(problem.hint("asteri package.module:app      (or wsgi_app in a config file)"));
+            }
+            return;
+        };
+        let spec = AppSpec::parse(text);
+        let spec = if self.config.factory() { spec.and_then(AppSpec::into_factory) } else { spec };
+        match spec {
+            Ok(spec) => self.config.set_app(spec),
+            Err(error) => {
+                let what = format!("got {}, expected {}", quote(text), error.expected);
+                let problem = Problem::new("application", what).from(&effective.origin);
+                self.problems.push(match error.meant {
+                    Some(meant) => problem.hint(format!("asteri {}", shell_quote(&meant))),
+                    None => problem,
+                });
+            }
+        }
+    }
+
+    fn addresses(&mut self) {
+        if self.config.bind().is_empty() {
+            let problem = self.config.problem("bind", "at least one address to listen on");
+            self.problems.push(problem.hint("bind = \"127.0.0.1:8000\"      (or the flag --bind 127.0.0.1:8000)"));
+        }
+    }
+
+    fn folders(&mut self) {
+        let chdir = self.config.chdir();
+        if !chdir.is_dir() {
+            self.problems.push(self.config.problem("chdir", "a folder that exists"));
+            return;
+        }
+        if let Some(folder) = self.config.tmp_upload_dir()
+            && !chdir.join(folder).is_dir()
+        {
+            self.problems.push(self.config.problem("tmp_upload_dir", "a folder that exists"));
+        }
+    }
+
+    fn access_log_format(&mut self) {
+        match AccessFormat::compile(self.config.access_log_format()) {
+            Ok(format) if format.unknown_atoms().is_empty() => {}
+            Ok(format) => self.remark(
+                "access_log_format",
+                format!("unknown atoms are logged as -: {}", format.unknown_atoms().join(", ")),
+            ),
+            Err(error) => {
+                let problem = self.config.problem("access_log_format", "a format of Gunicorn's atoms, or json");
+                self.problems.push(problem.hint(error.to_string()));
+            }
+        }
+    }
+
+    fn remarks(&mut self) {
+        if self.config.get("worker_tmp_dir").is_some_and(|effective| effective.value != Value::None) {
+            let text = "not needed: workers tell that they are alive through shared memory, not through files";
+            self.remark("worker_tmp_dir", text.to_owned());
+        }
+    }
+
+    fn remark(&mut self, setting: &'static str, text: String) {
+        if let Some(effective) = self.config.get(setting) {
+            self.notices.push(Notice { setting, text, from: effective.origin.clone() });
+        }
+    }
+}
+
+fn leave_out(name: &str) -> String {
+    match table::find(name).and_then(super::setting::Setting::long_flag) {
+        Some(flag) => format!("leave out {name} (flag {flag})"),
+        None => format!("leave out {name}"),
+    }
+}

@@ -1,0 +1,83 @@
+//! Sources of assignments other than files: command line, arguments in variables, single variables.
+
+use super::cli::{self, Parsed};
+use super::problem::Problem;
+use super::python::quote;
+use super::setting::Setting;
+use super::shell;
+use super::table;
+use super::value::{Origin, Value};
+use std::ffi::OsString;
+
+/// A setting gets a value.
+#[derive(Clone, Debug)]
+pub(super) struct Assignment {
+    pub setting: &'static Setting,
+    pub value: Value,
+    pub origin: Origin,
+}
+
+/// How arguments reach us.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    CommandLine,
+    Variable(&'static str),
+}
+
+impl Source {
+    /// The origin of a value that `flag` gave; empty for the positional argument and for the source as a whole.
+    pub(super) fn origin(self, flag: &str) -> Origin {
+        let flag = flag.to_owned();
+        match self {
+            Self::CommandLine => Origin::CommandLine { flag },
+            Self::Variable(variable) => Origin::Arguments { variable, flag },
+        }
+    }
+}
+
+/// Looks up an environment variable.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The variables that set a single setting.
+pub(super) fn variables(env: Environment<'_>, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+    let mut assignments = Vec::new();
+    for setting in table::all() {
+        let Some(variable) = setting.env else { continue };
+        let Some(content) = env(variable.name) else { continue };
+        let origin = Origin::Environment { variable: variable.name };
+        let content = content.to_string_lossy();
+        let Some(text) = (variable.read)(&content) else { continue };
+        match setting.kind.from_text(&text) {
+            Ok(value) => assignments.push(Assignment { setting, value, origin }),
+            Err(mut bad) => {
+                // What the user wrote, not what we made of it.
+                bad.got = None;
+                problems.push(Problem::bad_value(setting, &quote(&content), &bad, &origin));
+            }
+        }
+    }
+    assignments
+}
+
+/// The arguments in a variable such as `GUNICORN_CMD_ARGS`.
+pub(super) fn arguments(
+    name: &'static str,
+    env: Environment<'_>,
+    problems: &mut Vec<Problem>,
+) -> Result<Parsed, Problem> {
+    let Some(content) = env(name) else { return Ok(Parsed::Assignments(Vec::new())) };
+    let content = content.to_string_lossy();
+    match shell::split(&content) {
+        Ok(words) => {
+            let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+            cli::parse(&words, Source::Variable(name), problems)
+        }
+        Err(open) => {
+            let what = match open {
+                '\\' => "ends with a lone backslash, expected a character after it".to_owned(),
+                quote => format!("has a {quote} without its other half, expected quotes in pairs"),
+            };
+            Err(Problem::new(name, what).from(format!("environment variable {name}")))
+        }
+    }
+}

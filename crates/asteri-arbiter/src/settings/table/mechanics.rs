@@ -1,0 +1,106 @@
+//! The process and its rights.
+
+use super::super::kind::{Bare, Kind};
+use super::super::setting::{Effect, Initial, Section, Setting, Status, Variable};
+
+const BASE: Setting = Setting { section: Section::Mechanics, ..Setting::BASE };
+
+pub(super) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "pidfile",
+        flags: &["-p", "--pid"],
+        aliases: &["pid"],
+        kind: Kind::Path,
+        help: "\
+File to write the process id of the arbiter to",
+        ..BASE
+    },
+    Setting {
+        name: "user",
+        flags: &["-u", "--user"],
+        kind: Kind::Account("user"),
+        help: "\
+User that the workers run as, by name or number",
+        ..BASE
+    },
+    Setting {
+        name: "group",
+        flags: &["-g", "--group"],
+        kind: Kind::Account("group"),
+        help: "\
+Group that the workers run as, by name or number",
+        ..BASE
+    },
+    Setting {
+        name: "initgroups",
+        flags: &["--initgroups"],
+        kind: Kind::Switch,
+        help: "\
+Give the workers the supplementary groups of their user
+Without it they have none but `group`.",
+        ..BASE
+    },
+    Setting {
+        name: "umask",
+        flags: &["-m", "--umask"],
+        kind: Kind::Mode { bare: Bare::Decimal },
+        help: "\
+Permission bits that files of the workers and Unix sockets do not get
+By default the workers keep the umask that Asteri was started with, and Unix sockets are open to everybody. Octal with a leading zero (`022`, `0o022`); otherwise decimal, as Gunicorn reads it.",
+        ..BASE
+    },
+    Setting {
+        name: "raw_env",
+        flags: &["-e", "--env"],
+        aliases: &["env"],
+        kind: Kind::Pairs,
+        help: "\
+Environment variable for the application, NAME=VALUE; may be given several times",
+        ..BASE
+    },
+    Setting {
+        name: "sendfile",
+        flags: &["--sendfile"],
+        env: Some(Variable { name: "SENDFILE", read: sendfile_variable, example: "no" }),
+        kind: Kind::Switch,
+        default: Initial::Text("true"),
+        effect: Effect::Reload,
+        help: "\
+Let the kernel send the files of wsgi.file_wrapper",
+        ..BASE
+    },
+    Setting {
+        name: "worker_tmp_dir",
+        flags: &["--worker-tmp-dir"],
+        kind: Kind::Path,
+        help: "\
+Accepted for Gunicorn's sake; not needed
+Workers tell that they are alive through shared memory, so there is no file that a slow disk could hold up.",
+        ..BASE
+    },
+    Setting {
+        name: "preload_app",
+        flags: &["--preload"],
+        aliases: &["preload"],
+        kind: Kind::Switch,
+        status: Status::NotBuilt { missing: "preloading of applications" },
+        help: "\
+Import the application once, before the workers are forked",
+        ..BASE
+    },
+    Setting {
+        name: "daemon",
+        flags: &["-D", "--daemon"],
+        kind: Kind::Switch,
+        status: Status::NotBuilt { missing: "daemon mode" },
+        help: "\
+Go to the background",
+        ..BASE
+    },
+];
+
+/// As Gunicorn reads it: anything but a yes is a no.
+fn sendfile_variable(text: &str) -> Option<String> {
+    let yes = ["y", "1", "yes", "true"].iter().any(|word| text.eq_ignore_ascii_case(word));
+    (!text.is_empty()).then(|| yes.to_string())
+}

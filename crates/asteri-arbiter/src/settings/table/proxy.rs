@@ -1,0 +1,92 @@
+//! Whose word about the client is believed.
+
+use super::super::kind::Kind;
+use super::super::setting::{Effect, Initial, Section, Setting, Status, Variable};
+
+const BASE: Setting = Setting { section: Section::Proxy, effect: Effect::Reload, ..Setting::BASE };
+
+const LOOPBACK: Initial = Initial::Text("127.0.0.1,::1");
+
+pub(super) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "forwarded_allow_ips",
+        flags: &["--forwarded-allow-ips"],
+        // Empty means something here: nobody is trusted.
+        env: Some(Variable {
+            name: "FORWARDED_ALLOW_IPS",
+            read: |text| Some(text.to_owned()),
+            example: "10.0.0.0/8",
+        }),
+        kind: Kind::Networks,
+        default: LOOPBACK,
+        help: "\
+Proxies whose forwarding headers are believed
+Addresses and networks separated by commas; `*` trusts everybody, which is safe only where nobody else can connect. \
+Peers on Unix sockets are always trusted.",
+        ..BASE
+    },
+    Setting {
+        name: "secure_scheme_headers",
+        kind: Kind::Map,
+        default: Initial::Map(&[
+            ("X-FORWARDED-PROTOCOL", "ssl"),
+            ("X-FORWARDED-PROTO", "https"),
+            ("X-FORWARDED-SSL", "on"),
+        ]),
+        help: "\
+Headers and values by which a trusted proxy says that the client used https
+They decide `wsgi.url_scheme`.",
+        ..BASE
+    },
+    Setting {
+        name: "forwarder_headers",
+        flags: &["--forwarder-headers"],
+        kind: Kind::Names,
+        default: Initial::Text("SCRIPT_NAME,PATH_INFO"),
+        help: "\
+Headers with underscores that a trusted proxy may set
+They are exempt from `header_map`.",
+        ..BASE
+    },
+    Setting {
+        name: "proxy_protocol",
+        flags: &["--proxy-protocol"],
+        bare: Some("auto"),
+        kind: Kind::Choice(&["off", "v1", "v2", "auto"]),
+        default: Initial::Text("off"),
+        status: Status::NotBuilt { missing: "PROXY protocol" },
+        help: "\
+Expect the PROXY protocol on connections",
+        ..BASE
+    },
+    Setting {
+        name: "proxy_allow_ips",
+        flags: &["--proxy-allow-from"],
+        kind: Kind::Networks,
+        default: LOOPBACK,
+        status: Status::NotBuilt { missing: "PROXY protocol" },
+        help: "\
+Peers that may use the PROXY protocol",
+        ..BASE
+    },
+    Setting {
+        name: "protocol",
+        flags: &["--protocol"],
+        kind: Kind::Choice(&["http", "uwsgi"]),
+        default: Initial::Text("http"),
+        status: Status::NotBuilt { missing: "uwsgi protocol" },
+        help: "\
+Protocol that peers speak: http",
+        ..BASE
+    },
+    Setting {
+        name: "uwsgi_allow_ips",
+        flags: &["--uwsgi-allow-from"],
+        kind: Kind::Networks,
+        default: LOOPBACK,
+        status: Status::NotBuilt { missing: "uwsgi protocol" },
+        help: "\
+Peers that may use the uwsgi protocol",
+        ..BASE
+    },
+];

@@ -1,0 +1,89 @@
+//! Where the server listens.
+
+use super::super::kind::{Bare, Kind};
+use super::super::setting::{Initial, Section, Setting, Status, Variable};
+
+const BASE: Setting = Setting { section: Section::Socket, ..Setting::BASE };
+
+pub(super) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "bind",
+        flags: &["-b", "--bind"],
+        env: Some(Variable {
+            name: "PORT",
+            read: |port| (!port.is_empty()).then(|| format!("0.0.0.0:{port}")),
+            example: "8000",
+        }),
+        kind: Kind::Addresses,
+        default: Initial::Text("127.0.0.1:8000"),
+        help: "\
+Address to listen on; may be given several times
+`HOST:PORT`, `[IPV6]:PORT`, `unix:PATH` or `fd://NUMBER`. Port 0 lets the system choose. The environment variable `PORT` \
+means `0.0.0.0:$PORT`. In a config file a list, or a single string.",
+        ..BASE
+    },
+    Setting {
+        name: "host",
+        flags: &["--host"],
+        in_file: false,
+        help: "\
+Host to listen on, for people used to it
+`--host H --port P` is the same as `--bind H:P`; the host is 127.0.0.1 and the port 8000 if only the other is given.",
+        ..BASE
+    },
+    Setting {
+        name: "port",
+        flags: &["--port"],
+        kind: Kind::Count { min: 0, max: 65_535, unit: "" },
+        in_file: false,
+        help: "\
+Port to listen on; see --host",
+        ..BASE
+    },
+    Setting {
+        name: "uds",
+        flags: &["--uds"],
+        kind: Kind::Path,
+        in_file: false,
+        help: "\
+Unix socket to listen on, the same as --bind unix:PATH",
+        ..BASE
+    },
+    Setting {
+        name: "fd",
+        flags: &["--fd"],
+        kind: Kind::Count { min: 0, max: i32::MAX as u64, unit: "" },
+        in_file: false,
+        help: "\
+Inherited socket to listen on, the same as --bind fd://NUMBER",
+        ..BASE
+    },
+    Setting {
+        name: "uds_mode",
+        flags: &["--uds-mode"],
+        kind: Kind::Mode { bare: Bare::Octal },
+        help: "\
+Permission bits of Unix sockets, for example 660
+Digits are octal, in a config file write `0o660` or `\"660\"`. By default `umask` decides.",
+        ..BASE
+    },
+    Setting {
+        name: "backlog",
+        flags: &["--backlog"],
+        kind: Kind::Count { min: 1, max: i32::MAX as u64, unit: "connections" },
+        default: Initial::Text("2048"),
+        help: "\
+Connections that may wait to be accepted
+The kernel cuts the number to `net.core.somaxconn`.",
+        ..BASE
+    },
+    Setting {
+        name: "reuse_port",
+        flags: &["--reuse-port"],
+        kind: Kind::Switch,
+        status: Status::NotBuilt { missing: "sockets of their own for each worker (SO_REUSEPORT)" },
+        help: "\
+Give each worker a socket of its own on the same port",
+        ..BASE
+    },
+];

@@ -1,0 +1,203 @@
+//! Every setting that is served, through each of its doors: the command line, a config file, `GUNICORN_CMD_ARGS`. The
+//! getter must give the same through all of them, and something else than by default.
+
+use crate::support::{Start, text};
+use asteri_arbiter::settings::{Config, RawEntry, RawValue, Status, table};
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+struct Row {
+    name: &'static str,
+    /// Arguments; empty if there is no flag.
+    args: &'static [&'static str],
+    /// The value in a config file; `None` if a file may not set it.
+    file: Option<RawValue>,
+    get: fn(&Config) -> String,
+    expected: &'static str,
+}
+
+fn show(value: impl Debug) -> String {
+    format!("{value:?}")
+}
+
+fn list(items: &[&str]) -> Option<RawValue> {
+    Some(RawValue::List(items.iter().map(|item| text(item)).collect()))
+}
+
+fn binds(config: &Config) -> String {
+    config.bind().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[rustfmt::skip]
+fn rows() -> Vec<Row> {
+    let int = |n| Some(RawValue::Int(n));
+    let on = || Some(RawValue::Bool(true));
+    let off = || Some(RawValue::Bool(false));
+    let string = |s| Some(text(s));
+    let row = |name, args, file, get, expected| Row { name, args, file, get, expected };
+    vec![
+        row("config", &["-c", "/dev/null"], None, |c| show(c.config_file()), r#"Some(File("/dev/null"))"#),
+        row("wsgi_app", &["shop:app"], string("shop:app"), |c| c.app().map_or(String::new(), |a| a.text.clone()), "shop:app"),
+        row("factory", &["--factory", "shop:make"], None, |c| show(c.app().map(|a| &a.target)), r#"Some(Factory { path: ["make"], arguments: [] })"#),
+        row("chdir", &["--chdir", "/"], string("/"), |c| show(c.chdir()), r#""/""#),
+        row("pythonpath", &["--pythonpath", "a, b"], string("a,b"), |c| show(c.pythonpath()), r#"["a", "b"]"#),
+        row("check_config", &["--check-config"], on(), |c| c.get("check_config").map_or(String::new(), |e| e.value.python()), "True"),
+        row("print_config", &["--print-config"], on(), |c| c.get("print_config").map_or(String::new(), |e| e.value.python()), "True"),
+        row("bind", &["-b", ":9000", "--bind=unix:/run/a.sock"], list(&[":9000", "unix:/run/a.sock"]), binds, "0.0.0.0:9000 unix:/run/a.sock"),
+        row("host", &["--host", "::1"], None, binds, "[::1]:8000"),
+        row("port", &["--port", "9000"], None, binds, "127.0.0.1:9000"),
+        row("uds", &["--uds", "/run/a.sock"], None, binds, "unix:/run/a.sock"),
+        row("fd", &["--fd", "3"], None, binds, "fd://3"),
+        row("uds_mode", &["--uds-mode", "660"], string("660"), |c| show(c.uds_mode()), "Some(432)"),
+        row("backlog", &["--backlog", "64"], int(64), |c| show(c.backlog()), "64"),
+        row("workers", &["-w", "3"], int(3), |c| show(c.workers()), "3"),
+        row("worker_class", &["-k", "gunicorn.workers.sync.SyncWorker"], string("sync"), |c| show(c.worker_class()), "Sync"),
+        row("threads", &["--threads=1"], int(1), |c| show(c.threads()), "1"),
+        row("worker_connections", &["--worker-connections", "50"], int(50), |c| show(c.worker_connections()), "50"),
+        row("max_requests", &["--max-requests", "1000"], int(1000), |c| show(c.max_requests()), "1000"),
+        row("max_requests_jitter", &["--max-requests-jitter", "50"], int(50), |c| show(c.max_requests_jitter()), "50"),
+        row("timeout", &["-t", "2m"], int(120), |c| show(c.timeout()), "120s"),
+        row("graceful_timeout", &["--graceful-timeout", "1.5"], Some(RawValue::Float(1.5)), |c| show(c.graceful_timeout()), "1.5s"),
+        row("limit_request_line", &["--limit-request-line", "8KiB"], int(8192), |c| show(c.http().limits.request_line), "8192"),
+        row("limit_request_fields", &["--limit-request-fields", "0"], int(0), |c| show(c.http().limits.fields), "32768"),
+        row("limit_request_field_size", &["--limit-request-field_size", "0"], int(0), |c| show(c.http().limits.field_size), "65536"),
+        row("limit_request_head", &["--limit-request-head", "16KiB"], string("16KiB"), |c| show(c.http().limits.head_size), "16384"),
+        row("limit_request_body", &["--max-body-size", "10MB"], int(10_000_000), |c| show(c.http().limits.body_size), "10000000"),
+        row("body_buffer", &["--body-buffer", "1MiB"], string("1MiB"), |c| show((c.body_buffer(), c.server().request_memory)), "(1048576, 1048576)"),
+        row("tmp_upload_dir", &[], string("/"), |c| show(c.server().spool_folder), r#""/""#),
+        row("keepalive", &["--keep-alive", "75"], int(75), |c| show(c.http().timeouts.keepalive), "75s"),
+        row("header_timeout", &["--header-timeout", "500ms"], string("500ms"), |c| show(c.http().timeouts.header), "500ms"),
+        row("body_timeout", &["--body-timeout", "0"], int(0), |c| show(c.http().timeouts.body_idle), "31536000s"),
+        row("body_min_rate", &["--body-min-rate", "1KiB"], int(1024), |c| show(c.http().timeouts.body_min_rate), "1024"),
+        row("write_timeout", &["--write-timeout", "5s"], int(5), |c| show(c.http().timeouts.write_idle), "5s"),
+        row("server_header", &["--no-server-header"], off(), |c| show((c.server_header(), c.server().server_field)), "(false, None)"),
+        row("header_map", &["--header-map", "REFUSE"], string("Refuse"), |c| show(c.http().policy.header_map), "Refuse"),
+        row("permit_unconventional_http_method", &["--permit-unconventional-http-method"], on(), |c| show(c.http().policy.permit_unconventional_method), "true"),
+        row("casefold_http_method", &["--casefold-http-method"], on(), |c| show(c.http().policy.casefold_method), "true"),
+        row("http_parser", &["--http-parser", "auto"], string("auto"), |c| show(c.get("http_parser").map(|e| e.value.text())), r#"Some("auto")"#),
+        row("forwarded_allow_ips", &["--forwarded-allow-ips", "10.0.0.0/8,::1"], list(&["10.0.0.0/8", "::1"]), |c| show(["10.1.1.1", "127.0.0.1"].map(|ip| c.forwarded_allow_ips().trusts(ip.parse().ok()))), "[true, false]"),
+        row("secure_scheme_headers", &[], Some(RawValue::Dict(vec![(text("x-scheme"), text("https"))])), |c| show(c.secure_scheme_headers()), r#"[("X-SCHEME", "https")]"#),
+        row("forwarder_headers", &["--forwarder-headers", "remote_user"], string("REMOTE_USER"), |c| show(c.forwarder_headers()), r#"["REMOTE_USER"]"#),
+        row("pidfile", &["-p", "a.pid"], string("a.pid"), |c| show(c.pidfile()), r#"Some("a.pid")"#),
+        row("user", &["-u", "33"], int(33), |c| show(c.user()), r#"Some("33")"#),
+        row("group", &["-g", "www-data"], string("www-data"), |c| show(c.group()), r#"Some("www-data")"#),
+        row("initgroups", &["--initgroups"], on(), |c| show(c.initgroups()), "true"),
+        row("umask", &["-m", "022"], int(0o022), |c| show(c.umask()), "Some(18)"),
+        row("raw_env", &["-e", "A=1", "--env", "B=x=y"], list(&["A=1", "B=x=y"]), |c| show(c.raw_env().collect::<Vec<_>>()), r#"[("A", "1"), ("B", "x=y")]"#),
+        row("sendfile", &["--no-sendfile"], off(), |c| show(c.sendfile()), "false"),
+        row("worker_tmp_dir", &["--worker-tmp-dir", "/dev/shm"], string("/dev/shm"), |c| show(c.get("worker_tmp_dir").map(|e| e.value.text())), r#"Some("/dev/shm")"#),
+        row("accesslog", &["--access-logfile", "-"], string("-"), |c| show(c.accesslog()), "Some(Stdout)"),
+        row("access_log_format", &["--access-logformat", "json"], string("json"), |c| c.access_log_format().to_owned(), "json"),
+        row("errorlog", &["--log-file", "e.log"], string("e.log"), |c| show(c.errorlog()), r#"File("e.log")"#),
+        row("loglevel", &["--log-level", "WARNING"], string("warning"), |c| show(c.loglevel()), "Warning"),
+        row("color", &["--colour", "off"], string("off"), |c| show(c.color()), "Off"),
+        row("control_socket_disable", &["--no-control-socket"], on(), |c| c.get("control_socket_disable").map_or(String::new(), |e| e.value.python()), "True"),
+    ]
+}
+
+/// These have one value only in this version, so their default cannot be told from what is set.
+const ONE_VALUE: [&str; 3] = ["worker_class", "threads", "http_parser"];
+
+#[test]
+fn every_setting_that_is_served_has_a_row() {
+    let served: HashSet<_> = table::all()
+        .filter(|setting| matches!(setting.status, Status::Built | Status::Partly(_)))
+        .map(|setting| setting.name)
+        .collect();
+    let tested: HashSet<_> = rows().iter().map(|row| row.name).collect();
+    assert_eq!(served, tested);
+}
+
+#[test]
+fn all_doors_lead_to_the_same_value() {
+    for row in rows() {
+        let app = ["default:app"];
+        let own_app = matches!(row.name, "wsgi_app" | "factory");
+        let with_app: Vec<&str> = row.args.iter().chain(app.iter().filter(|_| !own_app)).copied().collect();
+
+        if !row.args.is_empty() {
+            assert_eq!((row.get)(&Start::args(&with_app).config()), row.expected, "{}: command line", row.name);
+            let quoted: Vec<_> = with_app.iter().map(|arg| format!("'{arg}'")).collect();
+            for variable in ["GUNICORN_CMD_ARGS", "ASTERI_CMD_ARGS"] {
+                let config = Start::args(&[]).env(variable, &quoted.join(" ")).config();
+                assert_eq!((row.get)(&config), row.expected, "{}: {variable}", row.name);
+            }
+        }
+        if let Some(value) = &row.file {
+            let args: &[&str] = if own_app { &[] } else { &app };
+            let names = std::iter::once(&row.name).chain(table::find(row.name).expect("a setting").aliases);
+            for name in names {
+                let entries = vec![RawEntry::new(*name, value.clone(), 1)];
+                let config = Start::args(args).entries("gunicorn.conf.py", entries).config();
+                assert_eq!((row.get)(&config), row.expected, "{name}: config file");
+            }
+        }
+        if !ONE_VALUE.contains(&row.name) {
+            assert_ne!((row.get)(&Start::args(&app).config()), row.expected, "{}: no different by default", row.name);
+        }
+    }
+}
+
+#[test]
+fn a_setting_that_is_not_served_is_refused_through_every_door_but_not_at_its_default() {
+    for setting in table::all() {
+        let default = setting.default_value();
+        let (Status::NotBuilt { .. } | Status::Refused { .. }) = setting.status else { continue };
+        let raw = match &default {
+            asteri_arbiter::settings::Value::None => RawValue::None,
+            asteri_arbiter::settings::Value::Map(_) => RawValue::Dict(Vec::new()),
+            other => crate::literals::entries(&format!("x = {}", other.python()))[0].value.clone(),
+        };
+        Start::with("a:b").entries("asteri.conf.py", vec![RawEntry::new(setting.name, raw, 1)]).config();
+
+        let other = other_value(setting.name);
+        let message =
+            Start::with("a:b").entries("asteri.conf.py", vec![RawEntry::new(setting.name, other.clone(), 7)]).message();
+        let (name, start) = (setting.name, format!("asteri: {}: got ", setting.name));
+        assert!(message.starts_with(&start) && message.contains(", but "), "{name}: {message}");
+        assert!(message.contains("\n  from: asteri.conf.py, line 7\n  try:  "), "{name}: {message}");
+
+        if let Some(flag) = setting.long_flag() {
+            let value = match other {
+                RawValue::Bool(_) => None,
+                RawValue::List(items) => items[0].clone().into_text(),
+                value => value.into_text(),
+            };
+            let flag = if other_value(name) == RawValue::Bool(false) { setting.off_flag().expect("a switch") } else { flag };
+            let args: Vec<&str> = ["a:b", flag].into_iter().chain(value.as_deref()).collect();
+            let message = Start::args(&args).message();
+            assert!(message.starts_with(&start) && message.contains(", but "), "{flag}: {message}");
+        }
+    }
+}
+
+/// A well-formed value that is not the default.
+fn other_value(name: &str) -> RawValue {
+    use asteri_arbiter::settings::kind::Kind;
+    let setting = table::find(name).expect("a setting");
+    match setting.kind {
+        Kind::Switch => RawValue::Bool(setting.default_value().text() == "false"),
+        Kind::Count { min, .. } => RawValue::Int(if setting.default_value().text() == min.to_string() { 2 } else { 1 }),
+        Kind::Duration { .. } | Kind::Size { .. } | Kind::Mode { .. } => RawValue::Int(1),
+        Kind::Choice(words) => text(words[1]),
+        Kind::Texts => RawValue::List(vec![text("something")]),
+        Kind::Pairs => RawValue::List(vec![text("A=b")]),
+        Kind::Networks => text("*"),
+        Kind::Hook => RawValue::Callable(0),
+        Kind::Python => RawValue::Dict(vec![(text("version"), RawValue::Int(1))]),
+        _ => text("something"),
+    }
+}
+
+trait IntoText {
+    fn into_text(self) -> Option<String>;
+}
+
+impl IntoText for RawValue {
+    fn into_text(self) -> Option<String> {
+        match self {
+            RawValue::Str(text) => Some(text),
+            other => Some(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `SIGHUP`: the new generation serves before the old one leaves, or not at all.
+
+use std::fs;
+use std::net::TcpStream;
+use std::time::Instant;
+
+use asteri_server::sys::signals::Signal;
+
+use crate::server::{LIMIT, Server};
+
+#[test]
+fn a_reload_starts_new_workers_before_the_old_leave() {
+    let mut server = Server::ready("--workers 2 --graceful-timeout 5s");
+    let old = server.wait_workers(2);
+    let gate = server.dir.join("gate");
+    server.boot_order(&format!("wait {}", gate.display()));
+    server.signal(Signal::HUP);
+    server.wait_workers(4);
+    for _ in 0..20 {
+        assert_eq!(server.who().generation, 1, "the old ones serve as long as the new ones boot");
+    }
+    assert!(old.iter().all(|pid| server.workers().contains(pid)));
+    fs::write(gate, "").unwrap();
+    server.wait_line("Reload complete");
+    let new = server.wait_workers(2);
+    assert!(old.iter().all(|pid| !new.contains(pid)));
+    assert_eq!(server.who().generation, 2);
+}
+
+#[test]
+fn a_reload_that_fails_leaves_the_old_workers_alone() {
+    let mut server = Server::ready("--workers 2");
+    let old = server.wait_workers(2);
+    server.boot_order("exit 3");
+    server.configure("--workers 3");
+    server.signal(Signal::HUP);
+    let line = server.wait_line("Reload failed");
+    assert!(line.contains("could not be imported"), "{line}");
+    assert_eq!(server.wait_workers(2), old);
+    assert_eq!(server.who().generation, 1);
+    // The failure is over when it is over.
+    server.boot_order("ok");
+    server.signal(Signal::HUP);
+    server.wait_line("Reload complete");
+    server.wait_workers(3);
+    assert_eq!(server.who().generation, 3);
+}
+
+#[test]
+fn a_reload_whose_configuration_is_wrong_changes_nothing() {
+    let mut server = Server::ready("--workers 1");
+    let old = server.who();
+    server.configure("--wrokers 2");
+    server.signal(Signal::HUP);
+    server.wait_line("Reload refused");
+    server.wait_line("--wrokers: no such flag");
+    server.configure("--workers 1 --bind 192.0.2.1:0");
+    server.signal(Signal::HUP);
+    assert!(server.wait_line("Reload refused").contains("no such address"));
+    assert_eq!(server.who(), old);
+}
+
+#[test]
+fn a_reload_can_change_addresses_and_the_log() {
+    let mut server = Server::ready("--workers 1");
+    let log = server.dir.join("error.log");
+    fs::write(server.dir.join("config"), format!("--bind 127.0.0.2:0 --error-logfile {}", log.display())).unwrap();
+    let former = server.address.unwrap();
+    server.signal(Signal::HUP);
+    let deadline = Instant::now() + LIMIT;
+    let text = loop {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        if text.contains("Reload complete") {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+    };
+    let url = text.split("Listening at: http://").nth(1).unwrap().split(' ').next().unwrap();
+    server.address = Some(url.parse().unwrap());
+    assert_eq!(server.who().generation, 2);
+    assert!(TcpStream::connect(former).is_err(), "the former address is closed");
+}
+
+#[test]
+fn booting_too_long_is_a_timeout_too() {
+    let mut server = Server::ready("--workers 1 --timeout 300ms");
+    server.boot_order("hang");
+    server.signal(Signal::HUP);
+    server.wait_line("booting takes too long");
+    server.rest();
+    assert_eq!(server.who().generation, 1);
+    server.wait_workers(1);
+}
+
+#[test]
+fn a_reload_overtakes_one_that_is_on_trial() {
+    let mut server = Server::ready("--workers 2");
+    let gate = server.dir.join("gate");
+    server.boot_order(&format!("wait {}", gate.display()));
+    server.signal(Signal::HUP);
+    let first = server.wait_workers(4);
+    server.boot_order("ok");
+    server.signal(Signal::HUP);
+    server.wait_line("Reload complete");
+    let last = server.wait_workers(2);
+    assert!(first.iter().all(|pid| !last.contains(pid)));
+    assert_eq!(server.who().generation, 3);
+}

@@ -1,0 +1,304 @@
+//! The grammar of field lines that all versions of HTTP share: tokens, values, lists, hosts.
+//!
+//! Implements RFC 9110 §5.1 (names), §5.5 (values), §5.6.1 (lists), §5.6.2 (tokens), §7.2 (Host) and what RFC 3986
+//! §3.2.2 says about hosts. How a field line is written on an HTTP/1 wire is the business of [`crate::h1`].
+
+use std::net::Ipv6Addr;
+use std::str;
+
+const TOKEN: u8 = 1;
+const VALUE: u8 = 2;
+const TARGET: u8 = 4;
+const REG_NAME: u8 = 8;
+const LOWER_OR_HASH: u8 = 16;
+
+/// One lookup answers for one byte; the bits above name the sets it may belong to.
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        let byte = b as u8;
+        let alnum = byte.is_ascii_alphanumeric();
+        let sub_delim = matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        if alnum
+            || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
+            || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+        {
+            table[b] |= TOKEN;
+        }
+        if byte == b'\t' || (byte >= b' ' && byte != 0x7f) {
+            table[b] |= VALUE;
+        }
+        if byte > b' ' && byte < 0x7f && byte != b'#' {
+            table[b] |= TARGET;
+        }
+        if alnum || sub_delim || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            table[b] |= REG_NAME;
+        }
+        if byte.is_ascii_lowercase() || byte == b'#' {
+            table[b] |= LOWER_OR_HASH;
+        }
+        b += 1;
+    }
+    table
+}
+
+fn all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|&b| CLASS[b as usize] & class != 0)
+}
+
+/// How many bytes at the start of `bytes` belong to a token.
+pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&b| CLASS[b as usize] & TOKEN == 0).unwrap_or(bytes.len())
+}
+
+/// How many bytes at the start of `bytes` may stand in a request target (see [`crate::target`] for which).
+pub(crate) fn target_prefix(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&b| CLASS[b as usize] & TARGET == 0).unwrap_or(bytes.len())
+}
+
+/// Whether a byte may stand in a token.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    CLASS[byte as usize] & TOKEN != 0
+}
+
+/// Whether a byte may stand in a field value or a reason phrase.
+pub(crate) fn is_value_byte(byte: u8) -> bool {
+    CLASS[byte as usize] & VALUE != 0
+}
+
+/// Whether a method has a byte that no registered method has although tokens may have it.
+pub(crate) fn has_lower_case_or_hash(method: &[u8]) -> bool {
+    method.iter().any(|&b| CLASS[b as usize] & LOWER_OR_HASH != 0)
+}
+
+/// Whether this is a `token` (RFC 9110 §5.6.2): a method, a field name, a transfer coding.
+pub fn is_token(name: &[u8]) -> bool {
+    !name.is_empty() && all(name, TOKEN)
+}
+
+/// Whether this can be a field value (RFC 9110 §5.5): no control byte but the tab. Bytes above 127 are `obs-text` and
+/// permitted; surrounding whitespace is not looked at.
+pub fn is_field_value(value: &[u8]) -> bool {
+    // Eight bytes at a time; the tab is the only byte that looks suspicious and is not, so it may take the slow way.
+    let mut words = value.chunks_exact(8);
+    let mut suspicious = 0;
+    for word in &mut words {
+        if let Ok(word) = <[u8; 8]>::try_from(word) {
+            suspicious |= control_bytes(u64::from_ne_bytes(word));
+        }
+    }
+    if suspicious != 0 {
+        return all(value, VALUE);
+    }
+    all(words.remainder(), VALUE)
+}
+
+/// Not zero if one of the eight bytes is below 0x20 or is 0x7f.
+fn control_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let not_delete = word ^ (ONES * 0x7f);
+    let delete = not_delete.wrapping_sub(ONES) & !not_delete;
+    (below_space | delete) & HIGHS
+}
+
+/// Elements of a comma-separated list (RFC 9110 §5.6.1) without surrounding whitespace; empty ones are left out, as
+/// §5.6.1.2 asks of recipients. Quoted strings are not understood: no list we look into may have one.
+pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(trim).filter(|element| !element.is_empty())
+}
+
+/// Removes optional whitespace (`OWS`: spaces and tabs, RFC 9110 §5.6.3) from both ends.
+pub fn trim(value: &[u8]) -> &[u8] {
+    let blank = |b: &u8| matches!(*b, b' ' | b'\t');
+    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
+    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |last| last + 1);
+    &value[start..end]
+}
+
+/// A decimal number as in `Content-Length` (RFC 9110 §8.6): digits only, and it fits.
+pub fn decimal(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for &byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
+}
+
+/// Whether this is a value for `Host` (RFC 9112 §3.2): empty, or a host with an optional port. The empty value is what
+/// a client sends whose target has no authority; a port without a host is refused, since no http URI has an empty host
+/// (RFC 9110 §4.2.1).
+pub fn is_host(value: &[u8]) -> bool {
+    value.is_empty() || is_authority(value)
+}
+
+/// Whether this is a host, not empty, with an optional port, and no user information (RFC 9110 §4.2.4).
+pub fn is_authority(value: &[u8]) -> bool {
+    let (host, port) = if let Some(inner) = value.strip_prefix(b"[") {
+        let Some(end) = inner.iter().position(|&b| b == b']') else { return false };
+        if !is_ip_literal(&inner[..end]) {
+            return false;
+        }
+        (&inner[..end], &inner[end + 1..])
+    } else {
+        let end = value.iter().position(|&b| b == b':').unwrap_or(value.len());
+        if !is_reg_name(&value[..end]) {
+            return false;
+        }
+        (&value[..end], &value[end..])
+    };
+    !host.is_empty() && is_port(port)
+}
+
+/// `IPv6address` or `IPvFuture`, without the brackets. Zone identifiers mean nothing to a server and are refused.
+fn is_ip_literal(inner: &[u8]) -> bool {
+    if let [b'v' | b'V', rest @ ..] = inner {
+        let Some(dot) = rest.iter().position(|&b| b == b'.') else { return false };
+        let (version, address) = (&rest[..dot], &rest[dot + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.iter().all(|&b| b == b':' || CLASS[b as usize] & REG_NAME != 0);
+    }
+    str::from_utf8(inner).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+/// `reg-name` or `IPv4address`, which is one in writing.
+fn is_reg_name(host: &[u8]) -> bool {
+    let mut rest = host;
+    loop {
+        match rest.iter().position(|&b| CLASS[b as usize] & REG_NAME == 0) {
+            None => return true,
+            Some(at) => match &rest[at..] {
+                [b'%', a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest = tail,
+                _ => return false,
+            },
+        }
+    }
+}
+
+/// Nothing, or a colon and at most five digits up to 65535; the digits may be missing (RFC 3986 §3.2.3).
+fn is_port(port: &[u8]) -> bool {
+    match port {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && decimal(digits).is_some_and(|n| n <= 65_535),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_no_separators() {
+        assert!(is_token(b"X-Forwarded-For") && is_token(b"!#$%&'*+-.^_`|~09az"));
+        for bad in ["", "a b", "a:", "a\t", "\u{e9}", "a/b", "(a)", "\"a\"", "a\0"] {
+            assert!(!is_token(bad.as_bytes()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_value_is_judged_alike_at_every_place() {
+        for byte in 0..=255_u8 {
+            let good = byte == b'\t' || (byte >= 0x20 && byte != 0x7f);
+            for length in 1..=17 {
+                for at in 0..length {
+                    let mut value = vec![b'v'; length];
+                    value[at] = byte;
+                    assert_eq!(is_field_value(&value), good, "byte {byte:#x} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tab_does_not_hide_a_control_byte() {
+        assert!(is_field_value(b"a\tb\tc\td\te"));
+        assert!(!is_field_value(b"a\tb\tc\td\t\x01"));
+        assert!(!is_field_value(b"a\tb\tc\t\x7fd\t"));
+    }
+
+    #[test]
+    fn lists_are_split_and_trimmed() {
+        assert_eq!(list(b" a ,\tb,, ,c").collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        assert_eq!(list(b"").count(), 0);
+        assert_eq!(trim(b" \t "), b"");
+    }
+
+    #[test]
+    fn decimals_are_digits_that_fit() {
+        assert_eq!(decimal(b"0"), Some(0));
+        assert_eq!(decimal(b"0007"), Some(7));
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        for bad in ["", "+3", "-1", "0x3", "0_3", "3 ", "3,3", "18446744073709551616", "99999999999999999999999"] {
+            assert_eq!(decimal(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        let good = [
+            "",
+            "a",
+            "example.com",
+            "example.com:",
+            "example.com:80",
+            "127.0.0.1:8000",
+            "[::1]",
+            "[::1]:8000",
+            "a_b.example",
+            "[::ffff:1.2.3.4]",
+            "[v1.a:b]",
+            "%41.example",
+            "xn--bcher-kva.example:65535",
+            "a,b",
+            "EXAMPLE.com",
+            "example.com:00080",
+        ];
+        for host in good {
+            assert!(is_host(host.as_bytes()), "{host:?}");
+        }
+        let bad = [
+            ":80",
+            "a b",
+            "a:b",
+            "a:65536",
+            "a:100000",
+            "a:8 0",
+            "user@a",
+            "a/b",
+            "a?b",
+            "[::1",
+            "::1",
+            "[::1]80",
+            "[]",
+            "[fe80::1%25eth0]",
+            "%4",
+            "%zz",
+            "a#",
+            "[v.a]",
+            "[v1.]",
+            "[g::1]",
+            "\u{e9}.example",
+            "a\\b",
+            "<a>",
+            "a:+1",
+            "a:-1",
+        ];
+        for host in bad {
+            assert!(!is_host(host.as_bytes()), "{host:?}");
+        }
+    }
+}

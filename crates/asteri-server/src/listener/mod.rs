@@ -1,0 +1,148 @@
+//! Listening sockets: how an address is written ([`BindSpec`]), and how it becomes a socket ([`Listener`]).
+//!
+//! The arbiter opens the listeners and owns them; workers inherit them and only accept. Nothing here accepts or reads.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use crate::sys::listen;
+
+mod open;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use open::{ListenError, ListenOptions};
+pub use spec::{BindSpec, BindSpecError, DEFAULT_PORT};
+
+/// What sort of socket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    Tcp,
+    Unix,
+}
+
+/// A socket that listens: non-blocking, closed on exec.
+#[derive(Debug)]
+pub struct Listener {
+    socket: OwnedFd,
+    spec: BindSpec,
+    kind: ListenerKind,
+    local: Local,
+    file: Option<SocketFile>,
+}
+
+/// The listener's own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Local {
+    Ip(SocketAddr),
+    /// As displayed after `unix:`; empty for a socket without a name.
+    Unix(String),
+}
+
+/// The file of a Unix socket that this process made, known by its inode: a name may have been given to another file since.
+#[derive(Clone, Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Listener {
+    /// Opens (or adopts) the socket that `spec` describes and listens on it.
+    ///
+    /// For a moment it changes the process's umask when `spec` is a path, so no other thread may be creating files then.
+    ///
+    /// # Errors
+    /// Ready to be shown to the operator. A descriptor of `fd://` must not be asked for twice: it is adopted.
+    pub fn open(spec: &BindSpec, options: &ListenOptions) -> Result<Listener, ListenError> {
+        open::open(spec, options)
+    }
+
+    /// What it was opened from.
+    #[must_use]
+    pub fn spec(&self) -> &BindSpec {
+        &self.spec
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> ListenerKind {
+        self.kind
+    }
+
+    /// The bound address, with the real port: `127.0.0.1:8000`, `[::]:8000`, `unix:/run/app.sock`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match &self.local {
+            Local::Ip(address) => address.to_string(),
+            Local::Unix(name) => format!("unix:{name}"),
+        }
+    }
+
+    /// The address as a person would use it: `http://127.0.0.1:8000`, `unix:/run/app.sock`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.local {
+            Local::Ip(address) => format!("http://{address}"),
+            Local::Unix(_) => self.address(),
+        }
+    }
+
+    /// Its IP address and real port; `None` for a Unix socket.
+    #[must_use]
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self.local {
+            Local::Ip(address) => Some(address),
+            Local::Unix(_) => None,
+        }
+    }
+
+    /// What `SERVER_NAME` says when the request names no host (RFC 3875 §4.1.14): the IP address without brackets, or the
+    /// path of the Unix socket.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        match &self.local {
+            Local::Ip(address) => address.ip().to_string(),
+            Local::Unix(name) => name.clone(),
+        }
+    }
+
+    /// What `SERVER_PORT` says (RFC 3875 §4.1.15); a Unix socket has none, so empty.
+    #[must_use]
+    pub fn server_port(&self) -> String {
+        match self.local {
+            Local::Ip(address) => address.port().to_string(),
+            Local::Unix(_) => String::new(),
+        }
+    }
+
+    /// Changes the length of the accept queue.
+    ///
+    /// # Errors
+    /// Those of listen(2).
+    pub fn set_backlog(&self, backlog: i32) -> io::Result<()> {
+        listen::set_backlog(self.socket.as_fd(), backlog)
+    }
+
+    /// Removes the file of a Unix socket that [`open`](Self::open) made, if the name still means that very file.
+    ///
+    /// Runs on: arbiter, never in a worker. Not done on drop, because workers drop their inherited listeners too.
+    pub fn remove_file(&self) {
+        if let Some(file) = &self.file
+            && fs::symlink_metadata(&file.path).is_ok_and(|meta| (meta.dev(), meta.ino()) == (file.device, file.inode))
+        {
+            // It may be gone this instant, or the directory read-only by now; there is nothing to be done about either.
+            let _ = fs::remove_file(&file.path);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
