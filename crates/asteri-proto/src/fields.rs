@@ -45,18 +45,24 @@ const fn classes() -> [u8; 256] {
     table
 }
 
+/// Whether all bytes belong to a set. Looks at all of them whatever it finds: most are good, and this is the fastest loop.
 fn all(bytes: &[u8], class: u8) -> bool {
-    bytes.iter().all(|&b| CLASS[b as usize] & class != 0)
+    bytes.iter().fold(class, |sets, &b| sets & CLASS[b as usize]) != 0
+}
+
+/// How many bytes at the start of `bytes` belong to a set.
+fn prefix(bytes: &[u8], class: u8) -> usize {
+    bytes.iter().position(|&b| CLASS[b as usize] & class == 0).unwrap_or(bytes.len())
 }
 
 /// How many bytes at the start of `bytes` belong to a token.
 pub(crate) fn token_prefix(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&b| CLASS[b as usize] & TOKEN == 0).unwrap_or(bytes.len())
+    prefix(bytes, TOKEN)
 }
 
 /// How many bytes at the start of `bytes` may stand in a request target (see [`crate::target`] for which).
 pub(crate) fn target_prefix(bytes: &[u8]) -> usize {
-    bytes.iter().position(|&b| CLASS[b as usize] & TARGET == 0).unwrap_or(bytes.len())
+    prefix(bytes, TARGET)
 }
 
 /// Whether a byte may stand in a token.
@@ -79,31 +85,53 @@ pub fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && all(name, TOKEN)
 }
 
+/// Whether a field has this name, in any case (RFC 9110 §5.1). `usual` is how most peers write it, which is compared first
+/// because that is much cheaper.
+pub(crate) fn is_named<const N: usize>(name: &[u8], usual: &[u8; N]) -> bool {
+    name == usual || name.eq_ignore_ascii_case(usual)
+}
+
 /// Whether this can be a field value (RFC 9110 §5.5): no control byte but the tab. Bytes above 127 are `obs-text` and
 /// permitted; surrounding whitespace is not looked at.
 pub fn is_field_value(value: &[u8]) -> bool {
-    // Eight bytes at a time; the tab is the only byte that looks suspicious and is not, so it may take the slow way.
-    let mut words = value.chunks_exact(8);
-    let mut suspicious = 0;
-    for word in &mut words {
-        if let Ok(word) = <[u8; 8]>::try_from(word) {
-            suspicious |= control_bytes(u64::from_ne_bytes(word));
-        }
+    // The tab is the only byte that looks suspicious and is not, so it may take the slow way.
+    !any_word(value, control_bytes) || all(value, VALUE)
+}
+
+/// Whether a field name has an underscore.
+pub(crate) fn has_underscore(name: &[u8]) -> bool {
+    any_word(name, |word| zero_bytes(word ^ (ONES * u64::from(b'_'))))
+}
+
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// Whether `test` is not zero for any group of eight bytes. The last group overlaps the one before; text shorter than a
+/// group is filled up with spaces.
+fn any_word(bytes: &[u8], test: impl Fn(u64) -> u64) -> bool {
+    let Some(last) = bytes.last_chunk() else {
+        let mut word = [b' '; 8];
+        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        return test(u64::from_ne_bytes(word)) != 0;
+    };
+    let mut found = test(u64::from_ne_bytes(*last));
+    let mut rest = bytes;
+    while let Some((word, tail)) = rest.split_first_chunk() {
+        found |= test(u64::from_ne_bytes(*word));
+        rest = tail;
     }
-    if suspicious != 0 {
-        return all(value, VALUE);
-    }
-    all(words.remainder(), VALUE)
+    found != 0
+}
+
+/// Not zero if one of the eight bytes is zero.
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
 }
 
 /// Not zero if one of the eight bytes is below 0x20 or is 0x7f.
 fn control_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    let not_delete = word ^ (ONES * 0x7f);
-    let delete = not_delete.wrapping_sub(ONES) & !not_delete;
-    (below_space | delete) & HIGHS
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+    below_space | zero_bytes(word ^ (ONES * 0x7f))
 }
 
 /// Elements of a comma-separated list (RFC 9110 §5.6.1) without surrounding whitespace; empty ones are left out, as
@@ -145,20 +173,27 @@ pub fn is_host(value: &[u8]) -> bool {
 
 /// Whether this is a host, not empty, with an optional port, and no user information (RFC 9110 §4.2.4).
 pub fn is_authority(value: &[u8]) -> bool {
-    let (host, port) = if let Some(inner) = value.strip_prefix(b"[") {
-        let Some(end) = inner.iter().position(|&b| b == b']') else { return false };
-        if !is_ip_literal(&inner[..end]) {
-            return false;
-        }
-        (&inner[..end], &inner[end + 1..])
-    } else {
-        let end = value.iter().position(|&b| b == b':').unwrap_or(value.len());
-        if !is_reg_name(&value[..end]) {
-            return false;
-        }
-        (&value[..end], &value[end..])
-    };
-    !host.is_empty() && is_port(port)
+    let end = prefix(value, REG_NAME);
+    match &value[end..] {
+        [] => end > 0,
+        port @ [b':', ..] => end > 0 && is_port(port),
+        [b'[', inner @ ..] if end == 0 => inner
+            .iter()
+            .position(|&b| b == b']')
+            .is_some_and(|end| is_ip_literal(&inner[..end]) && is_port(&inner[end + 1..])),
+        [b'%', a, b, rest @ ..] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit() && is_rest_of_authority(rest),
+        _ => false,
+    }
+}
+
+/// What may follow a percent-encoded byte of a `reg-name`.
+fn is_rest_of_authority(mut rest: &[u8]) -> bool {
+    loop {
+        rest = match &rest[prefix(rest, REG_NAME)..] {
+            [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            port => return is_port(port),
+        };
+    }
 }
 
 /// `IPv6address` or `IPvFuture`, without the brackets. Zone identifiers mean nothing to a server and are refused.
@@ -172,20 +207,6 @@ fn is_ip_literal(inner: &[u8]) -> bool {
             && address.iter().all(|&b| b == b':' || CLASS[b as usize] & REG_NAME != 0);
     }
     str::from_utf8(inner).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
-}
-
-/// `reg-name` or `IPv4address`, which is one in writing.
-fn is_reg_name(host: &[u8]) -> bool {
-    let mut rest = host;
-    loop {
-        match rest.iter().position(|&b| CLASS[b as usize] & REG_NAME == 0) {
-            None => return true,
-            Some(at) => match &rest[at..] {
-                [b'%', a, b, tail @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest = tail,
-                _ => return false,
-            },
-        }
-    }
 }
 
 /// Nothing, or a colon and at most five digits up to 65535; the digits may be missing (RFC 3986 §3.2.3).
@@ -231,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn underscores_are_found_at_every_place() {
+        for length in 0..=26 {
+            assert!(
+                !has_underscore(&vec![b'a'; length])
+                    && !has_underscore(&vec![b'^'; length])
+                    && !has_underscore(&vec![b'`'; length])
+            );
+            for at in 0..length {
+                let mut name = vec![b'-'; length];
+                name[at] = b'_';
+                assert!(has_underscore(&name), "at {at} of {length}");
+            }
+        }
+    }
+
+    #[test]
     fn lists_are_split_and_trimmed() {
         assert_eq!(list(b" a ,\tb,, ,c").collect::<Vec<_>>(), [b"a", b"b", b"c"]);
         assert_eq!(list(b"").count(), 0);
@@ -271,6 +308,10 @@ mod tests {
             assert!(is_host(host.as_bytes()), "{host:?}");
         }
         let bad = [
+            "a%41%4",
+            "%41@a",
+            "a[::1]",
+            "%41:x",
             ":80",
             "a b",
             "a:b",

@@ -76,7 +76,9 @@ impl Case {
                 "body_idle_ms" => cfg.timeouts.body_idle = millis(),
                 "body_min_rate" => cfg.timeouts.body_min_rate = number(),
                 "keepalive_ms" => cfg.timeouts.keepalive = millis(),
-                "permit_unconventional_method" => cfg.policy.permit_unconventional_method = value.as_bool().expect("a flag"),
+                "permit_unconventional_method" => {
+                    cfg.policy.permit_unconventional_method = value.as_bool().expect("a flag")
+                }
                 "casefold_method" => cfg.policy.casefold_method = value.as_bool().expect("a flag"),
                 "header_map" => {
                     cfg.policy.header_map = match value.as_str() {
@@ -153,7 +155,11 @@ fn check_request(name: &str, got: &Request, expected: &Value) {
                 let mut fields = got.fields.iter();
                 for pair in value.as_array().expect("a list") {
                     let (n, v) = (pair[0].as_str().expect("a name"), bytes(pair[1].as_str().expect("a value")));
-                    assert!(fields.any(|field| named(n, field) && field.1 == v), "{name}: {n}: {} in this order", v.escape_ascii());
+                    assert!(
+                        fields.any(|field| named(n, field) && field.1 == v),
+                        "{name}: {n}: {} in this order",
+                        v.escape_ascii()
+                    );
                 }
             }
             "lacks" => {
@@ -232,7 +238,11 @@ fn every_case_says_why_and_where_that_is_written() {
     let mut count = 0;
     for case in all_cases() {
         assert!(case.text("why").is_some_and(|why| why.len() > 4), "{}: why", case.name);
-        assert!(case.text("section").is_some_and(|s| s.starts_with("RFC ") && s.contains(" §")), "{}: section", case.name);
+        assert!(
+            case.text("section").is_some_and(|s| s.starts_with("RFC ") && s.contains(" §")),
+            "{}: section",
+            case.name
+        );
         for key in case.expected.keys() {
             let known = ["why", "section", "then", "fate", "config", "request", "error"];
             assert!(known.contains(&key.as_str()), "{}: unknown key {key}", case.name);

@@ -1,1 +1,41 @@
 //! The Python extension module of the Asteri application server.
+//!
+//! | Module | Part |
+//! |---|---|
+//! | `entry`, `host`, `process` | from the command line to the arbiter; config files, imports, forks |
+//! | `worker` | the life of a `sync` worker |
+//! | `wsgi` | the WSGI gateway, PEP 3333 |
+//! | `keys`, `shim` | interned strings, and the interpreter's object layouts |
+//! | `version` | refuses any interpreter but the one this was built for |
+//!
+//! `unsafe` is found in `shim`, `version`, `wsgi::call` and `wsgi::callables`, and where a single call into CPython has
+//! no safe form; each block says why it holds.
+
+mod entry;
+mod host;
+mod keys;
+mod process;
+mod shim;
+mod version;
+mod worker;
+mod wsgi;
+
+use pyo3::prelude::*;
+
+/// `asteri._asteri`.
+#[pymodule]
+fn _asteri(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    version::check()?;
+    module.add("__version__", python_version(VERSION))?;
+    module.add_function(wrap_pyfunction!(entry::main, module)?)?;
+    wsgi::register(module)?;
+    Ok(())
+}
+
+/// The version as Cargo has it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// As PEP 440 writes it, and `pip` shows it: `4.0.0-alpha.1` → `4.0.0a1`.
+fn python_version(cargo: &str) -> String {
+    cargo.replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc")
+}

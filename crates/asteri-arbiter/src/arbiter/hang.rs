@@ -13,7 +13,7 @@ use asteri_server::sys::signals::Signal;
 
 use super::crew::{Duty, Worker};
 use super::supervisor::Arbiter;
-use crate::logs::Level;
+use crate::logs::{Field, Level};
 
 /// How long the stack, and then the answer, are waited for.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const GLANCE: Duration = Duration::from_millis(20);
 /// From `SIGABRT` to `SIGKILL`: time for a core, or for the application's own handler.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
+/// Workers beat once a second while they are idle: a shorter timeout is no reason to expect more of them.
+const LONGEST_SILENCE: Duration = Duration::from_secs(3);
 /// A stack of a thousand frames is no bigger; the rest would only push other records out of sight.
 const STACK_BYTES: u64 = 64 * 1024;
 
@@ -43,7 +45,7 @@ pub(super) enum Why {
     Call,
     /// It has not become ready.
     Boot,
-    /// It beats no more, and runs no call either.
+    /// It beats no more (or never did), and runs no call either.
     Silence,
     /// It was told to leave and did not.
     Staying,
@@ -114,15 +116,17 @@ impl Arbiter<'_> {
             return None;
         }
         let slot = self.board.slot(worker.slot);
-        let (why, since) = if slot.state() == WorkerState::Booting {
-            (Why::Boot, worker.spawned)
+        let (why, since, limit) = if slot.state() == WorkerState::Booting {
+            (Why::Boot, worker.spawned, timeout)
         } else if let Some(since) = slot.busy_since() {
-            (Why::Call, since)
+            (Why::Call, since, timeout)
         } else {
-            (Why::Silence, slot.heartbeat()?)
+            // Being ready is the first sign of life.
+            let since = slot.heartbeat().max(worker.ready_since)?;
+            (Why::Silence, since, timeout.max(LONGEST_SILENCE))
         };
         // Time in which nothing could run does not count.
-        Some((why, since, since.max(self.awake_since) + timeout))
+        Some((why, since, since.max(self.awake_since) + limit))
     }
 
     /// A worker that was told to leave is still there. One that finishes no request is killed at once, one that hangs in a
@@ -133,9 +137,9 @@ impl Arbiter<'_> {
         match self.board.slot(worker.slot).busy_since() {
             Some(since) if !quick => self.condemn(index, Why::Staying, since, now),
             _ => {
-                let (pid, requests) = (worker.pid, self.board.slot(worker.slot).counters().connections_open.get());
-                let text = "worker did not leave in time, killing it";
-                self.log().warning(text, &[("worker", &pid), ("connections_open", &requests)]);
+                let open = self.board.slot(worker.slot).counters().connections_open.get();
+                let fields = [("worker", &worker.pid as _), ("connections_open", &open as _)];
+                self.log().warning("worker did not leave in time, killing it", &fields);
                 self.kill(index, Why::Staying, now);
             }
         }
@@ -158,6 +162,8 @@ impl Arbiter<'_> {
             step: Step::Stack { length: 0, look: now + GLANCE },
             until: if asked { now + PATIENCE } else { now },
         };
+        // Its siblings are not to leave it anything to do.
+        slot.set_state(WorkerState::Exited);
         self.crew[index].duty = Duty::Condemned(hang);
         if why == Why::Boot {
             self.boot_timed_out(index, now);
@@ -233,7 +239,6 @@ impl Arbiter<'_> {
     /// One record: who, in what, for how long, and the stack.
     fn tell(&self, worker: &Worker, hang: &Hang) {
         let stack = read_stack(worker, hang.stack_from);
-        let request = hang.request.as_deref();
         let limit = match hang.why {
             Why::Staying => self.load.options.graceful_timeout,
             _ => self.load.options.timeout,
@@ -244,17 +249,17 @@ impl Arbiter<'_> {
             Why::Silence => "WORKER TIMEOUT: the worker is silent, it is replaced",
             Why::Staying => "worker does not finish its request in time, killing it",
         };
-        let fields = [
-            ("worker", &worker.pid as _),
-            ("request", &request as _),
-            ("running", &hang.running as _),
-            ("timeout", &limit as _),
-            ("requests_before", &hang.requests as _),
-        ];
-        let without_request = [fields[0], fields[2], fields[3], fields[4]];
-        let fields = if request.is_some() { &fields[..] } else { &without_request };
+        let mut fields: Vec<Field<'_>> = vec![("worker", &worker.pid)];
+        if let Some(request) = &hang.request {
+            fields.push(("request", request));
+        }
+        fields.extend::<[Field<'_>; 3]>([
+            ("running", &hang.running),
+            ("timeout", &limit),
+            ("requests_before", &hang.requests),
+        ]);
         let stack = if stack.is_empty() { b"  (no stack could be had)".as_slice() } else { &stack };
-        self.log().record(Level::Critical, text, fields, stack);
+        self.log().record(Level::Critical, text, &fields, stack);
     }
 }
 

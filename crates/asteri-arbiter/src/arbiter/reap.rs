@@ -1,5 +1,7 @@
 //! Children that have ended: who, of what, and what follows from it.
 
+use std::time::Duration;
+
 use asteri_proto::time::Moment;
 use asteri_server::sys::process::{self, Ended, Pid};
 use asteri_server::sys::signals::Signal;
@@ -7,6 +9,7 @@ use asteri_server::sys::signals::Signal;
 use super::crew::{Duty, STEADY, Worker};
 use super::seat::exit_code;
 use super::supervisor::Arbiter;
+use crate::logs::Field;
 
 impl Arbiter<'_> {
     /// Reaps every child that has ended. As PID 1 the arbiter inherits other people's orphans too; those are only reaped.
@@ -122,13 +125,12 @@ struct Death {
     cause: String,
     /// The call that it was in.
     request: Option<Vec<u8>>,
-    lived: std::time::Duration,
+    lived: Duration,
 }
 
 impl Death {
-    fn fields<'a>(&'a self, pid: &'a Pid) -> Vec<crate::logs::Field<'a>> {
-        let mut fields: Vec<crate::logs::Field<'a>> =
-            vec![("worker", pid), ("cause", &self.cause), ("lived", &self.lived)];
+    fn fields<'a>(&'a self, pid: &'a Pid) -> Vec<Field<'a>> {
+        let mut fields: Vec<Field<'a>> = vec![("worker", pid), ("cause", &self.cause), ("lived", &self.lived)];
         if let Some(request) = &self.request {
             fields.push(("request", request));
         }

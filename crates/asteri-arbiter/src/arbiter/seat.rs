@@ -75,16 +75,18 @@ pub enum Outcome {
 ///    [`exit_code::BOOT`] or [`exit_code::APPLICATION`].
 /// 3. Handlers for `TERM` (drain and leave), `QUIT` and `INT` (leave now), `USR1` (reopen logs; sent only to workers that are
 ///    ready), and `ABRT` if anything is to be done about it. Then [`Slot::set_state`]`(Ready)`, then wake `notify`.
-/// 4. Per request [`Slot::begin_call`] and [`Slot::end_call`]; counters where things happen. If it beats ([`Slot::beat`]), then
-///    at least once a second while idle.
+/// 4. Per request [`Slot::begin_call`] and [`Slot::end_call`]; counters where things happen. While idle
+///    [`Slot::beat`] at least once a second.
 /// 5. While a call runs the standby thread asks [`Slot::answer_due`] at least every 100 ms; if so it answers 504, calls
 ///    [`Slot::set_answered`] and wakes `notify`.
 /// 6. After `max_requests`: `set_state(Retiring)`, wake `notify`, and go on serving until `TERM` comes.
-/// 7. On `TERM`: `set_state(Draining)`; accept what waits in the accept queues, close the listeners, finish, exit with 0.
-/// 8. When `arbiter_alive` becomes readable (end of file) the arbiter is dead: do as on `TERM`.
+/// 7. On `TERM`: `set_state(Draining)`; if [`Shared::is_stopping`], accept what waits in the accept queues (else that is
+///    its siblings' part); close the listeners, finish, exit with 0.
+/// 8. When `arbiter_alive` becomes readable (end of file) the arbiter is dead: do as on `TERM` of a server that stops.
 ///
 /// [`reset`]: asteri_server::sys::signals::reset
 /// [`Signal::dump_stack`]: asteri_server::sys::signals::Signal::dump_stack
+/// [`Shared::is_stopping`]: asteri_server::scoreboard::Shared::is_stopping
 /// [`Shared::claim_boot_error`]: asteri_server::scoreboard::Shared::claim_boot_error
 pub struct Seat {
     /// Index of this worker's slot of the scoreboard.

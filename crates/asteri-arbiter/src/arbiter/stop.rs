@@ -28,6 +28,7 @@ impl Arbiter<'_> {
         self.log().info("Shutting down", &[("manner", &manner), ("workers", &self.crew.len())]);
         let (signal, deadline) =
             if quick { (Signal::QUIT, now + QUICK) } else { (Signal::TERM, now + self.load.options.graceful_timeout) };
+        self.board.shared().set_stopping();
         for index in 0..self.crew.len() {
             if !quick && !self.crew[index].is_serving() {
                 continue; // It is leaving already, and its time is running.

@@ -162,9 +162,7 @@ fn parse_arguments(call: &str) -> Result<Vec<Argument>, AppSpecError> {
     while !rest.is_empty() {
         let (name, value) = keyword(rest);
         let length = literal::length(value).ok_or_else(|| {
-            AppSpecError::new(
-                "literal arguments of the factory: strings, numbers, True, False, None, lists, tuples, dictionaries, sets",
-            )
+            AppSpecError::new("Python literals as arguments of the factory, such as \"text\", 1, True, [1, 2]")
         })?;
         if name.is_none() && arguments.iter().any(|argument| argument.name.is_some()) {
             return Err(AppSpecError::new("positional arguments of the factory before keyword arguments"));
@@ -224,12 +222,8 @@ mod tests {
         assert_eq!(factory("shop:create()"), (vec!["create".to_owned()], vec![]));
         let (path, arguments) = factory(r#"shop:web.create("prod, (1)", 2, debug=True, hosts=['a', "b"], )"#);
         assert_eq!(path, ["web", "create"]);
-        let expected = [
-            (None, r#""prod, (1)""#),
-            (None, "2"),
-            (Some("debug"), "True"),
-            (Some("hosts"), r#"['a', "b"]"#),
-        ];
+        let expected =
+            [(None, r#""prod, (1)""#), (None, "2"), (Some("debug"), "True"), (Some("hosts"), r#"['a', "b"]"#)];
         assert_eq!(arguments, expected.map(|(name, source)| (name.map(str::to_owned), source.to_owned())));
         assert_eq!(factory(r"shop:create('a=b')").1, [(None, "'a=b'".to_owned())]);
         assert_eq!(factory(r"shop:create(url='http://h:1/')").1[0].1, "'http://h:1/'");
@@ -263,12 +257,12 @@ mod tests {
             ("create()", "colon before the factory", None),
             ("shop:create(", "closing parenthesis", None),
             ("shop:create().app", "closing parenthesis", None),
-            ("shop:create(os.environ)", "literal arguments", None),
+            ("shop:create(os.environ)", "Python literals", None),
             ("shop:create('a' 'b')", "comma between", None),
-            ("shop:create('a)", "literal arguments", None),
+            ("shop:create('a)", "Python literals", None),
             ("shop:create(a=1, 2)", "positional arguments", None),
             ("shop:create(a=1, a=2)", "once", None),
-            ("shop:create(,)", "literal arguments", None),
+            ("shop:create(,)", "Python literals", None),
         ] {
             let error = AppSpec::parse(text).expect_err(text);
             assert!(error.expected.contains(says), "{text}: {}", error.expected);

@@ -1,9 +1,9 @@
 //! The command line, derived from the table; arguments in environment variables go the same way.
 
 use super::kind::{Kind, near};
-use super::problem::Problem;
+use super::problem::{Problem, shell_quote};
 use super::python::quote;
-use super::setting::{Section, Setting, Status};
+use super::setting::{Setting, Status};
 use super::source::{Assignment, Source};
 use super::table;
 use super::value::Value;
@@ -56,9 +56,9 @@ fn command() -> Command {
         .override_usage("asteri [OPTIONS] [APPLICATION]")
         .after_help(
             "The application is module:attribute, for example asteri.demo:app.\n\
-             Settings also come from environment variables, ./asteri.conf.py or ./gunicorn.conf.py, GUNICORN_CMD_ARGS\n\
-             and ASTERI_CMD_ARGS; later ones win, flags always. The reference page lists all settings, and those of\n\
-             Gunicorn that this version refuses.",
+             Values in brackets are defaults. Settings also come from environment variables, ./asteri.conf.py or \
+             ./gunicorn.conf.py, GUNICORN_CMD_ARGS and ASTERI_CMD_ARGS; later ones win, flags always. The reference \
+             page has all settings, and those of Gunicorn that this version refuses.",
         )
         .max_term_width(110)
         .no_binary_name(true)
@@ -66,13 +66,8 @@ fn command() -> Command {
         .disable_help_flag(true)
         // As argparse, which Gunicorn uses: `--worker-cl sync`.
         .infer_long_args(true)
-        .arg(
-            Arg::new(APPLICATION)
-                .num_args(0..)
-                .help_heading(Section::Application.title())
-                .value_name("APPLICATION")
-                .help("Application to serve: module:attribute"),
-        );
+        .args_override_self(true)
+        .arg(Arg::new(APPLICATION).value_name("APPLICATION").help("Application to serve: module:attribute"));
     for setting in table::all() {
         command = command.args(args_of(setting));
     }
@@ -87,11 +82,10 @@ fn args_of(setting: &'static Setting) -> Vec<Arg> {
     let Some(long) = setting.long_flag() else { return Vec::new() };
     let served = matches!(setting.status, Status::Built | Status::Partly(_));
     let on_by_default = setting.default_value() == Value::Bool(true);
-    let text = help_of(setting);
 
     let base = |flag: &'static str| {
         let arg = Arg::new(flag).long(&flag[2..]).help_heading(setting.section.title());
-        let Some(placeholder) = setting.kind.placeholder() else { return arg.action(ArgAction::Count) };
+        let Some(placeholder) = setting.kind.placeholder() else { return arg.action(ArgAction::SetTrue) };
         let arg = arg.action(ArgAction::Append).value_name(placeholder).allow_negative_numbers(true);
         match setting.bare {
             Some(bare) => arg.num_args(0..=1).default_missing_value(bare),
@@ -100,15 +94,17 @@ fn args_of(setting: &'static Setting) -> Vec<Arg> {
     };
 
     let mut args = Vec::new();
-    let mut preferred = base(long).help(text.clone()).hide(!served || on_by_default);
+    let mut preferred = base(long).help(help_of(setting)).hide(!served || on_by_default);
     if let Some(short) = setting.flags.iter().find(|flag| !flag.starts_with("--")).and_then(|f| f.chars().nth(1)) {
         preferred = preferred.short(short);
     }
     args.push(preferred);
-    args.extend(setting.flags.iter().filter(|flag| flag.starts_with("--") && **flag != long).map(|f| base(f).hide(true)));
+    args.extend(
+        setting.flags.iter().filter(|flag| flag.starts_with("--") && **flag != long).map(|f| base(f).hide(true)),
+    );
     if let Some(off) = setting.off_flag() {
-        let arg = Arg::new(off).long(&off[2..]).action(ArgAction::Count);
-        let arg = arg.help_heading(setting.section.title()).help(format!("Do not: {}", lower_first(&text)));
+        let arg = Arg::new(off).long(&off[2..]).action(ArgAction::SetTrue);
+        let arg = arg.help_heading(setting.section.title()).help(setting.off_help);
         args.push(arg.hide(!served || !on_by_default));
     }
     args
@@ -121,13 +117,12 @@ fn help_of(setting: &Setting) -> String {
         Value::Text(text) if text.contains(' ') => String::new(),
         other => other.text(),
     };
-    let help = setting.short_help();
-    if default.is_empty() { help.to_owned() } else { format!("{help} [default: {default}]") }
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|c| c.to_lowercase().chain(chars).collect()).unwrap_or_default()
+    let words = match (setting.kind, setting.status) {
+        (Kind::Choice(words), Status::Built) => format!(": {}", words.join(", ")),
+        _ => String::new(),
+    };
+    let default = if default.is_empty() { default } else { format!(" [{default}]") };
+    format!("{}{words}{default}", setting.short_help())
 }
 
 /// Turns clap's matches into assignments.
@@ -179,27 +174,23 @@ impl Reader<'_> {
         given
     }
 
-    /// The position of the last occurrence. A counter that did not occur has a default value, and even a position.
+    /// The position of the last occurrence. A switch that did not occur has a default value, and even a position.
     fn last_switch(&self, flag: &str) -> Option<usize> {
-        (self.matches.get_count(flag) > 0).then(|| self.matches.indices_of(flag)?.last())?
+        self.matches.get_flag(flag).then(|| self.matches.indices_of(flag)?.next_back())?
     }
 
     fn application(&mut self, assignments: &mut Vec<Assignment>) {
-        let given: Vec<&String> = self.matches.get_many::<String>(APPLICATION).into_iter().flatten().collect();
-        let origin = self.source.origin("");
-        let (Some(setting), [first, rest @ ..]) = (table::find("wsgi_app"), given.as_slice()) else { return };
-        if let Some(second) = rest.first() {
-            let what = format!("got {} and {}, expected one application", quote(first), quote(second));
-            self.problems.push(Problem::new(APPLICATION, what).from(origin));
+        let (Some(setting), Some(text)) = (table::find("wsgi_app"), self.matches.get_one::<String>(APPLICATION)) else {
             return;
-        }
-        match setting.kind.from_text(first) {
+        };
+        let origin = self.source.origin("");
+        match setting.kind.from_text(text) {
             Ok(value) => {
                 assignments.retain(|assignment| assignment.setting.name != setting.name);
                 assignments.push(Assignment { setting, value, origin });
             }
             Err(bad) => {
-                let mut problem = Problem::bad_value(setting, &quote(first), &bad, &origin);
+                let mut problem = Problem::bad_value(setting, &quote(text), &bad, &origin);
                 problem.subject = APPLICATION.to_owned();
                 self.problems.push(problem);
             }
@@ -208,36 +199,45 @@ impl Reader<'_> {
 
     /// `--host`, `--port`, `--uds` and `--fd` become addresses of `bind`, after those that `--bind` gave.
     fn shorthands(&mut self, assignments: &mut Vec<Assignment>) {
-        let (mut host, mut port, mut addresses, mut flag) = (None, None, Vec::new(), None);
-        for assignment in assignments.iter() {
-            let text = assignment.value.text();
-            match assignment.setting.name {
-                "host" => host = Some(text),
-                "port" => port = Some(text),
-                "uds" => addresses.push(format!("unix:{text}")),
-                "fd" => addresses.push(format!("fd://{text}")),
-                _ => continue,
-            }
-            flag = assignment.setting.long_flag();
-        }
-        let (Some(flag), Some(setting)) = (flag, table::find("bind")) else { return };
-        if host.is_some() || port.is_some() {
-            let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
-            let port = port.unwrap_or_else(|| "8000".to_owned());
+        let given = |name| {
+            let found = assignments.iter().find(|assignment| assignment.setting.name == name);
+            found.map(|assignment| (assignment.setting, assignment.value.text()))
+        };
+        let (host, port) = (given("host"), given("port"));
+        // The setting to blame, what was written, the address.
+        let mut addresses = Vec::new();
+        addresses.extend(given("uds").map(|(setting, path)| (setting, path.clone(), format!("unix:{path}"))));
+        addresses.extend(given("fd").map(|(setting, fd)| (setting, fd.clone(), format!("fd://{fd}"))));
+        if let Some((setting, written)) = host.clone().or(port.clone()) {
+            let host = host.map_or_else(|| "127.0.0.1".to_owned(), |(_, host)| host);
+            let port = port.map_or_else(|| "8000".to_owned(), |(_, port)| port);
             let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-            addresses.push(format!("{host}:{port}"));
+            addresses.push((setting, written, format!("{host}:{port}")));
         }
-        let origin = self.source.origin(flag);
-        for address in &addresses {
+        let mut binds = Vec::new();
+        for (setting, written, address) in &addresses {
+            let origin = self.source.origin(setting.long_flag().unwrap_or_default());
             if let Err(error) = address.parse::<BindSpec>() {
-                let what = format!("got {}, expected {}", quote(address), error.expected);
-                self.problems.push(Problem::new(&flag[2..], what).from(&origin));
-                return;
+                let (expected, hint) = match setting.name {
+                    "host" => ("a host name or IP address".to_owned(), "--host 127.0.0.1".to_owned()),
+                    _ => (error.expected, format!("--bind {}", shell_quote(&error.example))),
+                };
+                let what = format!("got {}, expected {expected}", quote(written));
+                self.problems.push(Problem::new(setting.name, what).from(origin).hint(hint));
+            } else {
+                binds.push((address.clone(), origin));
             }
         }
-        match assignments.iter_mut().find(|assignment| assignment.setting.name == "bind") {
-            Some(Assignment { value: Value::List(binds), .. }) => binds.extend(addresses),
-            _ => assignments.push(Assignment { setting, value: Value::List(addresses), origin }),
+        let bind = assignments.iter_mut().find(|assignment| assignment.setting.name == "bind");
+        match (bind, binds.first().cloned(), table::find("bind")) {
+            (Some(Assignment { value: Value::List(all), .. }), ..) => {
+                all.extend(binds.into_iter().map(|(bind, _)| bind))
+            }
+            (None, Some((_, origin)), Some(setting)) => {
+                let value = Value::List(binds.into_iter().map(|(bind, _)| bind).collect());
+                assignments.push(Assignment { setting, value, origin });
+            }
+            _ => {}
         }
     }
 }
@@ -254,6 +254,10 @@ fn explain(error: &clap::Error, source: Source) -> Problem {
     let flag = argument.split([' ', ',', '[', '=']).next().unwrap_or(&argument).to_owned();
     let from = source.origin("");
     match error.kind() {
+        ErrorKind::UnknownArgument if !flag.starts_with('-') => {
+            let what = format!("got a second one, {}, expected one application", quote(&argument));
+            Problem::new(APPLICATION, what).from(from).hint("asteri [OPTIONS] APPLICATION")
+        }
         ErrorKind::UnknownArgument => {
             let flags: Vec<&str> = table::all().flat_map(|setting| setting.flags.iter().copied()).collect();
             let problem = Problem::new(&flag, "no such flag").from(from);

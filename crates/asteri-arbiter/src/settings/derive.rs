@@ -1,4 +1,4 @@
-//! The configuration in the words of those who use it: HTTP limits, the reactor, the arbiter.
+//! The configuration in the words of those who use it: HTTP limits and the reactor.
 
 use super::config::Config;
 use asteri_proto::limits::{self, Limits, Policy, Timeouts};
@@ -54,7 +54,9 @@ impl Config {
             http: self.http(),
             request_memory: self.body_buffer(),
             response_memory: self.body_buffer(),
-            spool_folder: self.tmp_upload_dir().map_or(defaults.spool_folder.clone(), |folder| self.chdir().join(folder)),
+            spool_folder: self
+                .tmp_upload_dir()
+                .map_or(defaults.spool_folder.clone(), |folder| self.chdir().join(folder)),
             max_connections: self.worker_connections(),
             server_field: defaults.server_field.clone().filter(|_| self.server_header()),
             ..defaults

@@ -73,7 +73,7 @@ fn classify(entry: &RawEntry) -> Name {
     if matches!(entry.value, RawValue::Callable(_)) && !nearest.is_some_and(|name| is_typo(&entry.name, name)) {
         return Name::Own;
     }
-    let problem = Problem::new(&entry.name, "expected the name of a setting, and there is none of this name");
+    let problem = Problem::new(&entry.name, "no such setting");
     Name::Mistake(match nearest {
         Some(name) => problem.hint(name),
         None => problem.hint(format!("_{}, if it is a variable of your own", entry.name)),

@@ -112,15 +112,11 @@ impl Kind {
                 None => Err(self.bad(near(text, *words).map(Value::Text))),
             },
             Self::Names => Ok(Value::List(commas(text).map(str::to_ascii_uppercase).collect())),
-            Self::Networks => {
-                commas(text).map(|item| self.item(item)).collect::<Result<_, _>>().map(Value::List)
-            }
+            Self::Networks => commas(text).map(|item| self.item(item)).collect::<Result<_, _>>().map(Value::List),
             Self::Texts | Self::Pairs | Self::Addresses => Ok(Value::List(vec![self.item(text)?])),
             Self::Application => match AppSpec::parse(text) {
                 Ok(_) => Ok(Value::Text(text.to_owned())),
-                Err(error) => {
-                    Err(Bad { got: None, expected: error.expected, meant: error.meant.map(Value::Text) })
-                }
+                Err(error) => Err(Bad { got: None, expected: error.expected, meant: error.meant.map(Value::Text) }),
             },
             Self::Account(_) if text.is_empty() => Err(self.bad(None)),
             Self::Account(_) => Ok(Value::Text(text.to_owned())),
@@ -141,9 +137,7 @@ impl Kind {
             (Self::Python, raw) if !matches!(raw, RawValue::Str(_)) => Ok(Value::Python(raw.clone())),
             (_, RawValue::Str(text)) => self.from_text(text),
             // Gunicorn takes None for "no list"; for a switch it means that the default holds.
-            (Self::Texts | Self::Names | Self::Networks | Self::Pairs, RawValue::None) => {
-                Ok(Value::List(Vec::new()))
-            }
+            (Self::Texts | Self::Names | Self::Networks | Self::Pairs, RawValue::None) => Ok(Value::List(Vec::new())),
             (
                 Self::Switch
                 | Self::Mode { .. }
@@ -173,9 +167,7 @@ impl Kind {
                 // `660` in Python is decimal; whoever wrote it meant the octal digits.
                 _ => Err(self.bad(mode(&n.to_string(), Bare::Octal).filter(|b| *b <= 0o777).map(Value::Mode))),
             },
-            (Self::Account(_), RawValue::Int(n)) if u32::try_from(*n).is_ok() => {
-                Ok(Value::Text(n.to_string()))
-            }
+            (Self::Account(_), RawValue::Int(n)) if u32::try_from(*n).is_ok() => Ok(Value::Text(n.to_string())),
             (Self::Networks | Self::Names, RawValue::List(items)) => self.joined(items),
             (Self::Texts | Self::Pairs | Self::Addresses, RawValue::List(items)) => {
                 items.iter().map(|item| self.raw_item(item)).collect::<Result<_, _>>().map(Value::List)
@@ -190,6 +182,7 @@ impl Kind {
                 })
                 .collect::<Result<_, _>>()
                 .map(Value::Map),
+            (Self::Application, _) => Err(self.bad(Some(Value::Text("package.module:app".to_owned())))),
             _ => Err(self.bad(None)),
         }
     }
@@ -220,9 +213,7 @@ impl Kind {
             Self::Networks => "IP addresses or networks separated by commas, or *".to_owned(),
             Self::Pairs => "NAME=VALUE".to_owned(),
             Self::Map => "a dictionary of strings".to_owned(),
-            Self::Addresses => {
-                "an address: HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd://NUMBER".to_owned()
-            }
+            Self::Addresses => "an address: HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd://NUMBER".to_owned(),
             Self::Application => "an application as module:attribute".to_owned(),
             Self::Account(what) => format!("the name or number of a {what}"),
             Self::Hook => "a function".to_owned(),
@@ -240,7 +231,6 @@ impl Kind {
             Self::Networks => Some("10.0.0.0/8"),
             Self::Pairs => Some("NAME=VALUE"),
             Self::Addresses => Some("127.0.0.1:8000"),
-            Self::Application => Some("package.module:app"),
             _ => None,
         }
     }

@@ -6,8 +6,8 @@
 //! | `setting`, [`kind`], `units`, [`networks`], [`app`] | what a declaration says, and how values are read |
 //! | `source`, `cli`, `shell`, `file`, [`python`] | where values come from |
 //! | `resolve` | the layers, weakest first: defaults, environment, config file, `GUNICORN_CMD_ARGS`, `ASTERI_CMD_ARGS`, command line |
-//! | [`config`] | the result, with a typed getter per setting that is served |
-//! | `derive` | the result as the options of the arbiter and of the server |
+//! | [`config`], `getters` | the result, with a typed getter per setting that is served |
+//! | `derive` | the result as HTTP limits and as options of the reactor |
 //! | `problem` | messages: what, expected what, from where, what to try |
 //! | `print`, `reference` | `--print-config`, and the reference page |
 //!
@@ -20,6 +20,7 @@ mod cli;
 pub mod config;
 mod derive;
 mod file;
+mod getters;
 pub mod kind;
 mod literal;
 pub mod networks;
@@ -37,7 +38,8 @@ mod value;
 
 pub use app::{AppSpec, AppSpecError, Argument, Target};
 pub use cli::help;
-pub use config::{Config, Effective, WorkerClass};
+pub use config::{Config, Effective};
+pub use getters::WorkerClass;
 pub use networks::Networks;
 pub use problem::{Exit, Problem};
 pub use python::{ConfigError, ConfigSpec, NoPython, PythonConfig, RawEntry, RawValue};

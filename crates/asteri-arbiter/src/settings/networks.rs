@@ -134,6 +134,9 @@ mod tests {
         for text in ["", "localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::1/129", "10.0.0"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
-        assert_eq!(Network::without_host_bits("192.168.1.1/24").map(|n| n.to_string()).as_deref(), Some("192.168.1.0/24"));
+        assert_eq!(
+            Network::without_host_bits("192.168.1.1/24").map(|n| n.to_string()).as_deref(),
+            Some("192.168.1.0/24")
+        );
     }
 }

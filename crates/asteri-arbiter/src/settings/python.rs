@@ -23,7 +23,7 @@ pub struct RawEntry {
     /// The line of its last top-level binding; `None` when the source shows none (`import *`, `globals()[…] = …`).
     pub line: Option<u32>,
     /// The file itself reads the name again, or binds it by an import or a loop. Such a name may be a helper variable,
-    /// so it is no mistake if it is not a setting. See [`super::file`].
+    /// so it is no mistake if it is not a setting. The rules are in `file.rs`.
     pub helper: bool,
 }
 

@@ -56,10 +56,10 @@ fn entry(out: &mut String, setting: &Setting) {
     let mut lines = setting.help.lines();
     let first = lines.next().unwrap_or_default();
     let _ = writeln!(out, "{first}.");
-    for line in lines {
-        let _ = writeln!(out, "{line}");
-    }
     out.push('\n');
+    for line in lines {
+        let _ = write!(out, "{line}\n\n");
+    }
     match setting.status {
         Status::Built | Status::Partly(_) => {}
         Status::NotBuilt { missing } => {
@@ -90,12 +90,14 @@ fn entry(out: &mut String, setting: &Setting) {
     let _ = writeln!(out, "- Value: {}", setting.kind.expected());
     let _ = writeln!(out, "- Default: {}", default(setting));
     let effect = match setting.effect {
-        Effect::Reload => "after a reload (HUP), in the new workers",
+        Effect::Reload => "with a reload (HUP)",
         Effect::Restart => "after a restart",
         Effect::Invocation => "for this invocation",
     };
-    let _ = writeln!(out, "- Takes effect: {effect}");
-    let _ = writeln!(out, "- Since: {}", setting.since);
+    if matches!(setting.status, Status::Built | Status::Partly(_)) {
+        let _ = writeln!(out, "- Takes effect: {effect}");
+        let _ = writeln!(out, "- Since: {}", setting.since);
+    }
 }
 
 fn default(setting: &Setting) -> String {

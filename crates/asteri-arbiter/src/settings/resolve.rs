@@ -2,17 +2,16 @@
 
 use super::app::AppSpec;
 use super::cli::{self, Parsed};
-use super::config::Config;
+use super::config::{Config, Effective};
 use super::file;
 use super::problem::{Exit, Problem, shell_quote};
 use super::python::{ConfigSpec, PythonConfig, quote};
 use super::setting::{Refusal, Status};
 use super::source::{self, Assignment, Environment, Source};
-use super::table;
 use super::value::{Origin, Value};
 use crate::logs::AccessFormat;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The files that are used without being asked for, the first that exists.
@@ -88,7 +87,7 @@ pub fn resolve_in(
     let mut assignments = source::variables(env, &mut problems);
     let file = config_file(folder, &arguments);
     if let Some(file) = &file {
-        assignments.extend(run(file, python, &mut problems));
+        assignments.extend(run(folder, file, python, &mut problems));
     }
     assignments.extend(arguments);
 
@@ -128,18 +127,24 @@ fn config_file(folder: &Path, arguments: &[Assignment]) -> Option<ConfigFile> {
     Some(ConfigFile { spec: ConfigSpec::File(folder.join(name)), shown: name.into(), origin: Origin::Default })
 }
 
-fn run(file: &ConfigFile, python: &mut dyn PythonConfig, problems: &mut Vec<Problem>) -> Vec<Assignment> {
+fn run(
+    folder: &Path,
+    file: &ConfigFile,
+    python: &mut dyn PythonConfig,
+    problems: &mut Vec<Problem>,
+) -> Vec<Assignment> {
     if let ConfigSpec::File(path) = &file.spec
         // Not `is_file`: `-c /dev/null` is a way to ask for no config file.
         && (!path.exists() || path.is_dir())
     {
-        let what = format!("got {}, expected a Python file that exists", quote(&file.shown));
+        let expected = if path.is_dir() { "a Python file, not a folder" } else { "a Python file that exists" };
+        let what = format!("got {}, expected {expected}", quote(&file.shown));
         let problem = Problem::new("config", what).from(&file.origin);
         problems.push(match path.with_extension("py") {
             other if other.is_file() && file.shown.rsplit('/').next().is_some_and(|name| !name.contains('.')) => {
                 problem.hint(format!("--config {}", shell_quote(&format!("{}.py", file.shown))))
             }
-            _ => problem.hint(format!("a path that starts at {}", folder_of(path).display())),
+            _ => problem.hint(format!("--config PATH, which starts at {} if it is relative", folder.display())),
         });
         return Vec::new();
     }
@@ -148,14 +153,15 @@ fn run(file: &ConfigFile, python: &mut dyn PythonConfig, problems: &mut Vec<Prob
         Err(error) => {
             let what = format!("{}, expected a Python file that runs to its end", error.summary);
             let from = Origin::File { file: Arc::clone(&file.shown), line: error.line };
-            problems.push(Problem { detail: error.traceback, ..Problem::new("config", what).from(from) });
+            let hint = match &file.spec {
+                ConfigSpec::File(_) => format!("python3 {}      (runs it alone)", shell_quote(&file.shown)),
+                ConfigSpec::Module(name) => format!("python3 -m {name}      (runs it alone)"),
+            };
+            let problem = Problem::new("config", what).from(from).hint(hint);
+            problems.push(Problem { detail: error.traceback, ..problem });
             Vec::new()
         }
     }
-}
-
-fn folder_of(path: &Path) -> PathBuf {
-    path.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }
 
 /// What can only be judged once every layer has spoken.
@@ -183,7 +189,7 @@ impl Checks<'_> {
                 Status::Built => Ok(()),
                 Status::Partly(check) => check(&effective.value),
                 _ if effective.value == setting.default_value() => Ok(()),
-                Status::NotBuilt { missing } => Err(Refusal::missing(missing, leave_out(effective.setting.name))),
+                Status::NotBuilt { missing } => Err(Refusal::missing(missing, leave_out(effective))),
                 Status::Refused { why, instead } => Err(Refusal::new(why, instead)),
             };
             if let Err(refusal) = verdict {
@@ -228,13 +234,13 @@ impl Checks<'_> {
     fn folders(&mut self) {
         let chdir = self.config.chdir();
         if !chdir.is_dir() {
-            self.problems.push(self.config.problem("chdir", "a folder that exists"));
+            self.problems.push(missing_folder(self.config, "chdir", &chdir));
             return;
         }
         if let Some(folder) = self.config.tmp_upload_dir()
             && !chdir.join(folder).is_dir()
         {
-            self.problems.push(self.config.problem("tmp_upload_dir", "a folder that exists"));
+            self.problems.push(missing_folder(self.config, "tmp_upload_dir", &chdir.join(folder)));
         }
     }
 
@@ -246,8 +252,9 @@ impl Checks<'_> {
                 format!("unknown atoms are logged as -: {}", format.unknown_atoms().join(", ")),
             ),
             Err(error) => {
-                let problem = self.config.problem("access_log_format", "a format of Gunicorn's atoms, or json");
-                self.problems.push(problem.hint(error.to_string()));
+                let mut problem = self.config.problem("access_log_format", "");
+                problem.what = format!("got {}, {error}", quote(self.config.access_log_format()));
+                self.problems.push(problem.hint(r#"json, or a format such as %(h)s "%(r)s" %(s)s"#));
             }
         }
     }
@@ -266,9 +273,15 @@ impl Checks<'_> {
     }
 }
 
-fn leave_out(name: &str) -> String {
-    match table::find(name).and_then(super::setting::Setting::long_flag) {
-        Some(flag) => format!("leave out {name} (flag {flag})"),
-        None => format!("leave out {name}"),
+fn leave_out(effective: &Effective) -> String {
+    match (&effective.origin, effective.setting.long_flag()) {
+        (Origin::CommandLine { .. } | Origin::Arguments { .. }, Some(flag)) => format!("leave out {flag}"),
+        _ => format!("leave out {}", effective.setting.name),
     }
+}
+
+fn missing_folder(config: &Config, name: &str, folder: &Path) -> Problem {
+    config
+        .problem(name, "a folder that exists")
+        .hint(format!("mkdir -p {}", shell_quote(&folder.display().to_string())))
 }

@@ -23,6 +23,8 @@ pub struct Setting {
     pub since: &'static str,
     /// The first line is short and stands alone; the rest is for the reference page.
     pub help: &'static str,
+    /// Help of the flag that turns a switch off; only for switches that are on by default, whose other flag is hidden.
+    pub off_help: &'static str,
     pub effect: Effect,
     pub status: Status,
     /// Whether a config file may set it; flags that only make sense on a command line may not.
@@ -42,7 +44,8 @@ impl Setting {
         default: Initial::Unset,
         since: "4.0",
         help: "",
-        effect: Effect::Restart,
+        off_help: "",
+        effect: Effect::Reload,
         status: Status::Built,
         in_file: true,
     };
@@ -104,7 +107,7 @@ pub struct Variable {
 /// When a changed value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// In the workers that a reload (HUP) starts.
+    /// With a reload (HUP), which reads the configuration again and starts new workers.
     Reload,
     /// When the server is started again.
     Restart,

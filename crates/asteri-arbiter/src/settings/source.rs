@@ -77,7 +77,8 @@ pub(super) fn arguments(
                 '\\' => "ends with a lone backslash, expected a character after it".to_owned(),
                 quote => format!("has a {quote} without its other half, expected quotes in pairs"),
             };
-            Err(Problem::new(name, what).from(format!("environment variable {name}")))
+            let problem = Problem::new(name, what).from(format!("environment variable {name}"));
+            Err(problem.hint(format!("{name}=\"--flag 'an argument with blanks'\"")))
         }
     }
 }

@@ -133,8 +133,8 @@ pub fn is_plain(bytes: u64) -> bool {
 /// Splits `64 KiB` into `64` and `KiB`.
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
-    // `0x40` is one number.
-    if text.len() > 1 && text.starts_with('0') && text.as_bytes()[1].is_ascii_alphabetic() {
+    // `0x40` is one number, `0s` is not.
+    if text.len() > 2 && matches!(text.as_bytes(), [b'0', b'x' | b'X' | b'o' | b'O' | b'b' | b'B', ..]) {
         return (text, "");
     }
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(text.len());
@@ -155,6 +155,8 @@ mod tests {
     fn durations() {
         for (text, ms) in [
             ("0", 0),
+            ("0s", 0),
+            ("0ms", 0),
             ("30", 30_000),
             ("0.5", 500),
             (".5", 500),
@@ -176,6 +178,8 @@ mod tests {
     fn sizes() {
         for (text, bytes) in [
             ("0", 0),
+            ("0B", 0),
+            ("0KiB", 0),
             ("8190", 8190),
             ("1_000", 1000),
             ("0x40", 64),

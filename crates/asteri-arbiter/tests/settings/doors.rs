@@ -163,7 +163,8 @@ fn a_setting_that_is_not_served_is_refused_through_every_door_but_not_at_its_def
                 RawValue::List(items) => items[0].clone().into_text(),
                 value => value.into_text(),
             };
-            let flag = if other_value(name) == RawValue::Bool(false) { setting.off_flag().expect("a switch") } else { flag };
+            let flag =
+                if other_value(name) == RawValue::Bool(false) { setting.off_flag().expect("a switch") } else { flag };
             let args: Vec<&str> = ["a:b", flag].into_iter().chain(value.as_deref()).collect();
             let message = Start::args(&args).message();
             assert!(message.starts_with(&start) && message.contains(", but "), "{flag}: {message}");

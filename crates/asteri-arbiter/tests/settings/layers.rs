@@ -79,7 +79,15 @@ fn chdir_does_not_move_the_config_file() {
 
 #[test]
 fn flags_as_argparse_takes_them() {
-    for args in ["a:b -w4", "a:b -w 4", "a:b --workers 4", "a:b --workers=4", "-w 4 a:b", "--worker 4 a:b -w 4", "-w 9 -w 4 a:b"] {
+    for args in [
+        "a:b -w4",
+        "a:b -w 4",
+        "a:b --workers 4",
+        "a:b --workers=4",
+        "-w 4 a:b",
+        "--worker 4 a:b -w 4",
+        "-w 9 -w 4 a:b",
+    ] {
         // `--worker` alone is ambiguous (worker_class, worker_connections …), exactly as for argparse.
         if args.contains("--worker ") {
             assert!(Start::with(args).message().contains("--worker: no such flag"));
@@ -106,7 +114,10 @@ fn binds_replace_those_of_weaker_sources() {
     };
     assert_eq!(binds("a:b"), ["127.0.0.1:1", "127.0.0.1:2"]);
     assert_eq!(binds("a:b -b 127.0.0.1:3"), ["127.0.0.1:3"]);
-    assert_eq!(binds("a:b -b 127.0.0.1:3 --port 4 --uds /a --fd 5"), ["127.0.0.1:3", "unix:/a", "fd://5", "127.0.0.1:4"]);
+    assert_eq!(
+        binds("a:b -b 127.0.0.1:3 --port 4 --uds /a --fd 5"),
+        ["127.0.0.1:3", "unix:/a", "fd://5", "127.0.0.1:4"]
+    );
     assert_eq!(binds("a:b --host h --port 0"), ["h:0"]);
 }
 
@@ -119,7 +130,8 @@ fn the_argument_wins_over_wsgi_app() {
 
 #[test]
 fn none_in_a_file_asks_for_the_default() {
-    let file = "sendfile = None\nerrorlog = None\naccesslog = None\nuser = None\numask = None\nbind = None\nraw_env = None";
+    let file =
+        "sendfile = None\nerrorlog = None\naccesslog = None\nuser = None\numask = None\nbind = None\nraw_env = None";
     let config = Start::with("a:b").file("asteri.conf.py", file).env("SENDFILE", "no").config();
     assert!(config.sendfile());
     assert_eq!((config.user(), config.umask(), config.accesslog()), (None, None, None));
@@ -137,7 +149,8 @@ fn actions() {
 
 #[test]
 fn help_and_version_are_no_failures() {
-    for (args, says) in [("--help", "Usage: asteri"), ("-h", "--workers"), ("--version", "asteri "), ("-v", "asteri ")] {
+    for (args, says) in [("--help", "Usage: asteri"), ("-h", "--workers"), ("--version", "asteri "), ("-v", "asteri ")]
+    {
         let exit = Start::with(args).resolve().expect_err("no configuration");
         assert_eq!(exit.code, 0);
         assert!(exit.message.contains(says), "{}", exit.message);
@@ -146,7 +159,8 @@ fn help_and_version_are_no_failures() {
 
 #[test]
 fn notices() {
-    let resolved = Start::with("a:b --worker-tmp-dir /dev/shm --access-logformat %(h)s%(nope)s").resolve().expect("valid");
+    let resolved =
+        Start::with("a:b --worker-tmp-dir /dev/shm --access-logformat %(h)s%(nope)s").resolve().expect("valid");
     let texts: Vec<_> = resolved.notices.iter().map(|notice| (notice.setting, notice.from.to_string())).collect();
     assert_eq!(
         texts,

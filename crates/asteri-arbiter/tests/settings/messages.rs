@@ -96,7 +96,10 @@ fn applications() {
         ("no literal", args(&["shop:create(os.environ)"])),
         ("factory without a name", args(&["shop", "--factory"])),
         ("in a file", args(&[]).file("asteri.conf.py", "wsgi_app = \"shop.py\"")),
-        ("no text in a file", args(&[]).entries("asteri.conf.py", vec![RawEntry::new("wsgi_app", RawValue::Callable(0), 1)])),
+        (
+            "no text in a file",
+            args(&[]).entries("asteri.conf.py", vec![RawEntry::new("wsgi_app", RawValue::Callable(0), 1)])
+        ),
     ]));
 }
 

@@ -38,10 +38,14 @@ fn full() -> Start {
         "a \\ log",
         "--print-config",
     ];
-    Start::args(&args).env("WEB_CONCURRENCY", "9").env("FORWARDED_ALLOW_IPS", "10.0.0.0/8").env("ASTERI_CMD_ARGS", "-p 'a b'").file(
-        "asteri.conf.py",
-        "keepalive = 75\nsecure_scheme_headers = {\"X-SCHEME\": \"https\"}\nloglevel = \"debug\"",
-    )
+    Start::args(&args)
+        .env("WEB_CONCURRENCY", "9")
+        .env("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
+        .env("ASTERI_CMD_ARGS", "-p 'a b'")
+        .file(
+            "asteri.conf.py",
+            "keepalive = 75\nsecure_scheme_headers = {\"X-SCHEME\": \"https\"}\nloglevel = \"debug\"",
+        )
 }
 
 #[test]
@@ -61,7 +65,8 @@ fn it_says_where_values_came_from() {
     let config = full().config();
     let printed = config.to_python();
     for effective in config.all().filter(|effective| effective.setting.in_file) {
-        let Some(line) = printed.lines().find(|line| line.starts_with(&format!("{} = ", effective.setting.name))) else {
+        let Some(line) = printed.lines().find(|line| line.starts_with(&format!("{} = ", effective.setting.name)))
+        else {
             continue;
         };
         let comment = format!("  # {}", effective.origin);

@@ -3,6 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use asteri_server::sys::process;
+use asteri_server::sys::signals::Signal;
+
 use crate::server::{Server, answer, wait_gone};
 
 #[test]
@@ -76,4 +79,16 @@ fn the_replacement_of_a_hanging_worker_does_not_wait_for_its_death() {
     server.wait_line("worker forked");
     assert!(!server.seen.iter().any(|line| line.contains("worker is gone")), "{:?}", server.seen);
     assert_eq!(answer(client), "504");
+}
+
+#[test]
+fn a_worker_that_is_silent_is_replaced() {
+    let mut server = Server::ready("--workers 1 --timeout 400ms");
+    let first = server.wait_workers(1)[0];
+    // SIGSTOP: alive, and deaf to everything but SIGKILL.
+    process::kill(first, Signal::from_number(19)).unwrap();
+    server.wait_line("WORKER TIMEOUT: the worker is silent");
+    server.wait_line("(no stack could be had)");
+    assert_ne!(server.who().pid, first);
+    wait_gone(first);
 }

@@ -13,9 +13,49 @@ use crate::error::{
     CODING_ON_HTTP10, EMPTY_FIELD_NAME, LENGTH_AND_CODING, MISSING_HOST, NO_COLON, OBS_FOLD, ProtocolError,
     SEVERAL_HOSTS, SEVERAL_LENGTHS, SPACE_BEFORE_COLON, UNDERSCORE_FIELD, UNKNOWN_CODING, UNKNOWN_EXPECTATION,
 };
-use crate::fields::{decimal, is_field_value, is_host, is_token, list, trim};
+use crate::fields::{decimal, has_underscore, is_field_value, is_host, is_named, is_token, list, trim};
 use crate::limits::{Config, HeaderMap};
 use httparse::{EMPTY_HEADER, Header, Status};
+
+/// Most fields of a head that is taken at once: what browsers and proxies send, and cheap to set up.
+const USUAL_FIELDS: usize = 24;
+
+/// Finds, checks and judges the header section at `buf[section..]` of a request that starts at `start`. `None` unless the
+/// section is complete and all of its lines are in order.
+pub(crate) fn parse_at_once(
+    buf: &[u8],
+    start: usize,
+    section: usize,
+    head: &mut RequestHead,
+    cfg: &Config,
+) -> Option<Result<(), ProtocolError>> {
+    let mut array = [EMPTY_HEADER; USUAL_FIELDS];
+    let Ok(Status::Complete((length, headers))) = httparse::parse_headers(&buf[section..], &mut array) else {
+        return None;
+    };
+    let end = section + length;
+    let sizes = &cfg.limits;
+    if headers.len() > sizes.fields || end - start > sizes.head_size.min(Span::LARGEST) {
+        return None;
+    }
+    // httparse lets a line end with LF alone. A value has neither CR nor LF, so a look at what stands in front of each
+    // line, and at the end, is a look at all line ends.
+    let mut line = section;
+    for next in headers.iter().skip(1).map(|header| offset_in(buf, header.name.as_bytes())).chain([end - 2]) {
+        if next < line
+            || buf.get(next.wrapping_sub(2)..next) != Some(b"\r\n")
+            || (next - line).saturating_sub(2) > sizes.field_size
+        {
+            return None;
+        }
+        line = next;
+    }
+    if buf.get(end - 2..end) != Some(b"\r\n") {
+        return None;
+    }
+    head.len = end;
+    Some(judge(headers, buf, head, cfg))
+}
 
 /// Judges `buf[section..head.len]`, which has `count` lines and the empty one; all end with CRLF and none has another LF.
 pub(crate) fn parse(
@@ -25,10 +65,7 @@ pub(crate) fn parse(
     head: &mut RequestHead,
     cfg: &Config,
 ) -> Result<(), ProtocolError> {
-    // The array lives on the stack unless the section is unusually long; its size is what it costs to set up.
-    if count <= 16 {
-        parse_into(&mut [EMPTY_HEADER; 16][..count], buf, section, head, cfg)
-    } else if count <= 128 {
+    if count <= 128 {
         parse_into(&mut [EMPTY_HEADER; 128][..count], buf, section, head, cfg)
     } else {
         parse_into(&mut vec![EMPTY_HEADER; count], buf, section, head, cfg)
@@ -67,7 +104,7 @@ fn judge(headers: &[Header<'_>], buf: &[u8], head: &mut RequestHead, cfg: &Confi
     head.host = None;
     for &Header { name, value } in headers {
         let name = name.as_bytes();
-        if name.contains(&b'_') {
+        if has_underscore(name) {
             match cfg.policy.header_map {
                 HeaderMap::Drop => continue,
                 HeaderMap::Refuse => return Err(UNDERSCORE_FIELD),
@@ -88,15 +125,19 @@ fn judge(headers: &[Header<'_>], buf: &[u8], head: &mut RequestHead, cfg: &Confi
 
 /// Where `part` lies in `buf`, of which it is a part.
 fn span_in(buf: &[u8], part: &[u8]) -> Span {
-    let start = part.as_ptr().addr().wrapping_sub(buf.as_ptr().addr());
+    let start = offset_in(buf, part);
     Span::new(start, start + part.len())
+}
+
+fn offset_in(buf: &[u8], part: &[u8]) -> usize {
+    part.as_ptr().addr().wrapping_sub(buf.as_ptr().addr())
 }
 
 impl Sayings {
     /// The field at `index` of those that are kept. Its length tells most names apart from those of interest.
     fn listen(&mut self, name: &[u8], value: &[u8], index: usize) -> Result<(), ProtocolError> {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            4 if is_named(name, b"Host") => {
                 if self.host.replace(index).is_some() {
                     return Err(SEVERAL_HOSTS);
                 }
@@ -104,27 +145,27 @@ impl Sayings {
                     return Err(BAD_HOST);
                 }
             }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
+            6 if is_named(name, b"Expect") => {
                 for expectation in list(value) {
                     let known = expectation.eq_ignore_ascii_case(b"100-continue");
                     self.expects_continue |= known;
                     self.expects_else |= !known;
                 }
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            10 if is_named(name, b"Connection") => {
                 for option in list(value) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            14 if is_named(name, b"Content-Length") => {
                 // RFC 9112 §6.3 would let equal values pass as one; no client of ours sends them.
                 if self.length.is_some() || value.contains(&b',') {
                     return Err(SEVERAL_LENGTHS);
                 }
                 self.length = Some(decimal(value).ok_or(BAD_LENGTH)?);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.coding.add(value),
+            17 if is_named(name, b"Transfer-Encoding") => self.coding.add(value),
             _ => {}
         }
         Ok(())

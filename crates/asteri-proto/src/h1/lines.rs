@@ -5,7 +5,9 @@
 //! request line are skipped, as §2.2 asks.
 //!
 //! Every LF of a head is looked at here, so later stages know that none is left inside a line. Each byte is searched
-//! once, however small the pieces in which it arrives: [`Progress`] remembers how far the search came.
+//! once, however small the pieces in which it arrives: [`Progress`] remembers how far the search came. A head that comes
+//! in one piece is taken at once instead, where the lines are checked from what httparse found; that way accepts nothing
+//! that the careful way would not, and leaves all doubt to it.
 
 use super::header_section;
 use super::request::{RequestHead, Span};
@@ -67,6 +69,11 @@ impl Progress {
                 return Ok(None);
             }
         }
+        if self.searched == self.start
+            && let Some(verdict) = self.at_once(buf, head, cfg)
+        {
+            return verdict.map(Some);
+        }
         let start = self.start as usize;
         let head_bound = start + cfg.limits.head_size.min(Span::LARGEST);
         let most_fields = cfg.limits.fields.min(Limits::MOST_FIELDS) as u32;
@@ -118,6 +125,20 @@ impl Progress {
         Ok(Some(()))
     }
 
+    /// The common case: the whole head came in one piece, and all of its lines are in order. `None` if not, or if that is
+    /// not plain; nothing is decided then.
+    fn at_once(&self, buf: &[u8], head: &mut RequestHead, cfg: &Config) -> Option<Result<(), ProtocolError>> {
+        let start = self.start as usize;
+        let lf = start + memchr(b'\n', &buf[start..])?;
+        if buf[lf - 1] != b'\r' || lf - 1 - start > cfg.limits.request_line || lf + 1 - start > cfg.limits.head_size {
+            return None;
+        }
+        if let Err(error) = request_line::parse(buf, start, lf - 1, head, cfg) {
+            return Some(Err(error));
+        }
+        header_section::parse_at_once(buf, start, lf + 1, head, cfg)
+    }
+
     fn skip_empty_lines(&mut self, buf: &[u8]) -> Result<(), ProtocolError> {
         loop {
             match buf.get(self.start as usize..).unwrap_or(&[]) {
@@ -137,6 +158,59 @@ impl Progress {
                 }
                 _ => return Err(NOT_HTTP),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the careful way says about a head that comes in two pieces, the first being one byte.
+    fn carefully(buf: &[u8], cfg: &Config) -> Result<Option<()>, ProtocolError> {
+        let (mut progress, mut head) = (Progress::default(), RequestHead::default());
+        progress.advance(&buf[..1], &mut head, cfg)?;
+        assert!(progress.searched > progress.start);
+        progress.advance(buf, &mut head, cfg)
+    }
+
+    #[test]
+    fn no_byte_is_searched_twice() {
+        let long = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 0123456789\r\n".repeat(90));
+        let (mut progress, mut head) = (Progress::default(), RequestHead::default());
+        for end in 1..long.len() {
+            assert_eq!(progress.advance(&long.as_bytes()[..end], &mut head, &Config::default()), Ok(None));
+            assert_eq!(progress.searched as usize, end);
+        }
+        assert_eq!(progress.advance(long.as_bytes(), &mut head, &Config::default()), Ok(Some(())));
+    }
+
+    #[test]
+    fn both_ways_have_the_same_limits() {
+        let request = b"GET /123 HTTP/1.1\r\nHost: a\r\nX-Long-Name: 123\r\nY: 1\r\n\r\n";
+        for limit in 0..request.len() + 2 {
+            for which in 0..4 {
+                let mut cfg = Config::default();
+                match which {
+                    0 => cfg.limits.request_line = limit,
+                    1 => cfg.limits.field_size = limit,
+                    2 => cfg.limits.head_size = limit,
+                    _ => cfg.limits.fields = limit,
+                }
+                let at_once = Progress::default().advance(request, &mut RequestHead::default(), &cfg);
+                assert_eq!(at_once, carefully(request, &cfg), "limit {which} at {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_want_the_same_line_ends() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY: 2\r\n\r\n";
+        for at in (0..request.len()).filter(|&at| request[at] == b'\r' || request[at] == b'\n') {
+            let without = [&request[..at], &request[at + 1..]].concat();
+            let at_once = Progress::default().advance(&without, &mut RequestHead::default(), &Config::default());
+            assert_eq!(at_once, carefully(&without, &Config::default()), "without byte {at}");
+            assert_ne!(at_once, Ok(Some(())), "without byte {at}");
         }
     }
 }

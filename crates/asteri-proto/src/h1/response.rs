@@ -9,7 +9,7 @@ pub use super::body::{BodyEncoder, Short, Written};
 pub use super::date::http_date;
 use super::request::Version;
 pub use super::status::reason;
-use crate::fields::{decimal, is_field_value, is_token, list};
+use crate::fields::{decimal, is_field_value, is_named, is_token, list};
 use std::fmt;
 
 /// What a response depends on besides the application.
@@ -142,9 +142,9 @@ impl<'a> HeadWriter<'a> {
             return Err(ResponseError::BadFieldValue(name.to_vec()));
         }
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"date") => self.has_date = true,
-            6 if name.eq_ignore_ascii_case(b"server") => self.has_server = true,
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            4 if is_named(name, b"Date") => self.has_date = true,
+            6 if is_named(name, b"Server") => self.has_server = true,
+            14 if is_named(name, b"Content-Length") => {
                 let length = decimal(value).ok_or_else(|| ResponseError::BadLength(value.to_vec()))?;
                 if self.length.replace(length).is_some() {
                     return Err(ResponseError::SeveralLengths);

@@ -10,9 +10,9 @@ pub(super) static SETTINGS: &[Setting] = &[
     Setting {
         name: "config",
         flags: &["-c", "--config"],
-        kind: Kind::Text,
-        effect: Effect::Restart,
+        kind: Kind::Path,
         in_file: false,
+        effect: Effect::Restart,
         help: "\
 Config file, a Python program
 `PATH` or `file:PATH` names a file, `python:MODULE` a module to import. Without this flag `./asteri.conf.py` is used if \
@@ -23,7 +23,6 @@ says.",
     Setting {
         name: "wsgi_app",
         kind: Kind::Application,
-        effect: Effect::Reload,
         help: "\
 Application to serve, as on the command line
 `module:attribute`, `module:attribute.inner`, `module:factory(\"literal\", key=1)` with Python literals as arguments, or \
@@ -34,7 +33,6 @@ Application to serve, as on the command line
         name: "factory",
         flags: &["--factory"],
         kind: Kind::Switch,
-        effect: Effect::Reload,
         help: "\
 Call the application object to get the application
 `--factory module:create_app` is the same as `module:create_app()`.",
@@ -44,6 +42,7 @@ Call the application object to get the application
         name: "chdir",
         flags: &["--chdir"],
         kind: Kind::Path,
+        effect: Effect::Restart,
         help: "\
 Folder to work in; it is also put first on the Python path
 Relative paths of other settings start there. The config file is looked up before. By default the folder in which Asteri \
@@ -54,7 +53,6 @@ is started.",
         name: "pythonpath",
         flags: &["--pythonpath"],
         kind: Kind::Text,
-        effect: Effect::Reload,
         help: "\
 Folders to put first on the Python path, separated by commas",
         ..BASE

@@ -1,14 +1,10 @@
 //! ASGI applications.
 
 use super::super::kind::Kind;
-use super::super::setting::{Effect, Initial, Section, Setting, Status};
+use super::super::setting::{Initial, Section, Setting, Status};
 
-const BASE: Setting = Setting {
-    section: Section::Asgi,
-    effect: Effect::Reload,
-    status: Status::NotBuilt { missing: "asgi workers" },
-    ..Setting::BASE
-};
+const BASE: Setting =
+    Setting { section: Section::Asgi, status: Status::NotBuilt { missing: "asgi workers" }, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {

@@ -3,11 +3,8 @@
 use super::super::kind::{Bare, Kind};
 use super::super::setting::{Initial, Section, Setting, Status};
 
-const BASE: Setting = Setting {
-    section: Section::Control,
-    status: Status::NotBuilt { missing: "control socket" },
-    ..Setting::BASE
-};
+const BASE: Setting =
+    Setting { section: Section::Control, status: Status::NotBuilt { missing: "control socket" }, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {

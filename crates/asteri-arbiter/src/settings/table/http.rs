@@ -1,10 +1,10 @@
 //! How strictly HTTP is read, and what answers say about the server.
 
 use super::super::kind::Kind;
-use super::super::setting::{Effect, Initial, Refusal, Section, Setting, Status};
+use super::super::setting::{Initial, Refusal, Section, Setting, Status};
 use super::super::value::Value;
 
-const BASE: Setting = Setting { section: Section::Http, effect: Effect::Reload, ..Setting::BASE };
+const BASE: Setting = Setting { section: Section::Http, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {
@@ -15,6 +15,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         help: "\
 Send the Server field with responses
 A `Server` field of the application is sent in any case.",
+        off_help: "Send no Server field with responses",
         ..BASE
     },
     Setting {

@@ -1,21 +1,16 @@
 //! HTTP/2.
 
 use super::super::kind::Kind;
-use super::super::setting::{Effect, Initial, Section, Setting, Status};
+use super::super::setting::{Initial, Section, Setting, Status};
 
-const BASE: Setting = Setting {
-    section: Section::Http2,
-    effect: Effect::Reload,
-    status: Status::NotBuilt { missing: "HTTP/2" },
-    ..Setting::BASE
-};
+const BASE: Setting =
+    Setting { section: Section::Http2, status: Status::NotBuilt { missing: "HTTP/2" }, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {
         name: "http_protocols",
         flags: &["--http-protocols"],
         default: Initial::Text("h1"),
-        effect: Effect::Restart,
         help: "\
 Versions of HTTP, the preferred one first: h1",
         ..BASE
@@ -25,7 +20,6 @@ Versions of HTTP, the preferred one first: h1",
         flags: &["--http2-cleartext"],
         kind: Kind::Choice(&["off", "prior-knowledge", "upgrade", "both"]),
         default: Initial::Text("off"),
-        effect: Effect::Restart,
         help: "\
 HTTP/2 without TLS",
         ..BASE

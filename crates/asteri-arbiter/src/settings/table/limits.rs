@@ -1,9 +1,9 @@
 //! What a client may send, and how much of it stays in memory.
 
 use super::super::kind::Kind;
-use super::super::setting::{Effect, Initial, Section, Setting};
+use super::super::setting::{Initial, Section, Setting};
 
-const BASE: Setting = Setting { section: Section::Limits, effect: Effect::Reload, ..Setting::BASE };
+const BASE: Setting = Setting { section: Section::Limits, ..Setting::BASE };
 
 /// Heads are held in memory, one per connection: more is no head but an attack.
 const LARGEST_HEAD: u64 = 16 << 20;
@@ -36,7 +36,7 @@ More are answered with 431.",
         default: Initial::Text("8190"),
         help: "\
 Longest field line; 0 leaves it to limit_request_head
-A longer one is answered with 431. It holds for each line of a trailer section too.",
+A longer one is answered with 431.",
         ..BASE
     },
     Setting {

@@ -56,7 +56,7 @@ Least severe messages in the error log",
         kind: Kind::Choice(&["auto", "on", "off"]),
         default: Initial::Text("auto"),
         help: "\
-Colours in the error log: auto, on, off
+Colours in the error log
 `auto` colours only on a terminal, and not where `NO_COLOR` is set.",
         ..BASE
     },

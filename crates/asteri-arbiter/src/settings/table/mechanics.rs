@@ -11,6 +11,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         flags: &["-p", "--pid"],
         aliases: &["pid"],
         kind: Kind::Path,
+        effect: Effect::Restart,
         help: "\
 File to write the process id of the arbiter to",
         ..BASE
@@ -19,6 +20,7 @@ File to write the process id of the arbiter to",
         name: "user",
         flags: &["-u", "--user"],
         kind: Kind::Account("user"),
+        effect: Effect::Restart,
         help: "\
 User that the workers run as, by name or number",
         ..BASE
@@ -27,6 +29,7 @@ User that the workers run as, by name or number",
         name: "group",
         flags: &["-g", "--group"],
         kind: Kind::Account("group"),
+        effect: Effect::Restart,
         help: "\
 Group that the workers run as, by name or number",
         ..BASE
@@ -35,6 +38,7 @@ Group that the workers run as, by name or number",
         name: "initgroups",
         flags: &["--initgroups"],
         kind: Kind::Switch,
+        effect: Effect::Restart,
         help: "\
 Give the workers the supplementary groups of their user
 Without it they have none but `group`.",
@@ -46,7 +50,8 @@ Without it they have none but `group`.",
         kind: Kind::Mode { bare: Bare::Decimal },
         help: "\
 Permission bits that files of the workers and Unix sockets do not get
-By default the workers keep the umask that Asteri was started with, and Unix sockets are open to everybody. Octal with a leading zero (`022`, `0o022`); otherwise decimal, as Gunicorn reads it.",
+By default the workers keep the umask that Asteri was started with, and Unix sockets are open to everybody (see \
+`uds_mode`). Octal with a leading zero (`022`, `0o022`); otherwise decimal, as Gunicorn reads it.",
         ..BASE
     },
     Setting {
@@ -64,9 +69,9 @@ Environment variable for the application, NAME=VALUE; may be given several times
         env: Some(Variable { name: "SENDFILE", read: sendfile_variable, example: "no" }),
         kind: Kind::Switch,
         default: Initial::Text("true"),
-        effect: Effect::Reload,
         help: "\
 Let the kernel send the files of wsgi.file_wrapper",
+        off_help: "Do not use sendfile() for wsgi.file_wrapper",
         ..BASE
     },
     Setting {

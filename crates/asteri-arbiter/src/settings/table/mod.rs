@@ -49,9 +49,8 @@ static GROUPS: [&[Setting]; 18] = [
 static INDEX: LazyLock<HashMap<&'static str, usize>> =
     LazyLock::new(|| all().enumerate().map(|(i, setting)| (setting.name, i)).collect());
 
-static ALIASES: LazyLock<HashMap<&'static str, &'static Setting>> = LazyLock::new(|| {
-    all().flat_map(|setting| setting.aliases.iter().map(move |alias| (*alias, setting))).collect()
-});
+static ALIASES: LazyLock<HashMap<&'static str, &'static Setting>> =
+    LazyLock::new(|| all().flat_map(|setting| setting.aliases.iter().map(move |alias| (*alias, setting))).collect());
 
 /// Flags that turn switches off, by the flags that turn them on. One that turns something off already has none.
 static OFF_FLAGS: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {

@@ -2,11 +2,8 @@
 
 use super::super::setting::{Initial, Section, Setting, Status};
 
-const BASE: Setting = Setting {
-    section: Section::Naming,
-    status: Status::NotBuilt { missing: "naming of processes" },
-    ..Setting::BASE
-};
+const BASE: Setting =
+    Setting { section: Section::Naming, status: Status::NotBuilt { missing: "naming of processes" }, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {

@@ -1,9 +1,9 @@
 //! Whose word about the client is believed.
 
 use super::super::kind::Kind;
-use super::super::setting::{Effect, Initial, Section, Setting, Status, Variable};
+use super::super::setting::{Initial, Section, Setting, Status, Variable};
 
-const BASE: Setting = Setting { section: Section::Proxy, effect: Effect::Reload, ..Setting::BASE };
+const BASE: Setting = Setting { section: Section::Proxy, ..Setting::BASE };
 
 const LOOPBACK: Initial = Initial::Text("127.0.0.1,::1");
 
@@ -12,11 +12,7 @@ pub(super) static SETTINGS: &[Setting] = &[
         name: "forwarded_allow_ips",
         flags: &["--forwarded-allow-ips"],
         // Empty means something here: nobody is trusted.
-        env: Some(Variable {
-            name: "FORWARDED_ALLOW_IPS",
-            read: |text| Some(text.to_owned()),
-            example: "10.0.0.0/8",
-        }),
+        env: Some(Variable { name: "FORWARDED_ALLOW_IPS", read: |text| Some(text.to_owned()), example: "10.0.0.0/8" }),
         kind: Kind::Networks,
         default: LOOPBACK,
         help: "\

@@ -1,7 +1,7 @@
 //! Where the server listens.
 
 use super::super::kind::{Bare, Kind};
-use super::super::setting::{Initial, Section, Setting, Status, Variable};
+use super::super::setting::{Effect, Initial, Section, Setting, Status, Variable};
 
 const BASE: Setting = Setting { section: Section::Socket, ..Setting::BASE };
 
@@ -62,6 +62,7 @@ Inherited socket to listen on, the same as --bind fd://NUMBER",
         name: "uds_mode",
         flags: &["--uds-mode"],
         kind: Kind::Mode { bare: Bare::Octal },
+        effect: Effect::Restart,
         help: "\
 Permission bits of Unix sockets, for example 660
 Digits are octal, in a config file write `0o660` or `\"660\"`. By default `umask` decides.",

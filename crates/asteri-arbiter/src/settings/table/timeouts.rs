@@ -1,9 +1,9 @@
 //! How long a client may take.
 
 use super::super::kind::Kind;
-use super::super::setting::{Effect, Initial, Section, Setting};
+use super::super::setting::{Initial, Section, Setting};
 
-const BASE: Setting = Setting { section: Section::Timeouts, effect: Effect::Reload, ..Setting::BASE };
+const BASE: Setting = Setting { section: Section::Timeouts, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {

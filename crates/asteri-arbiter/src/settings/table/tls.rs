@@ -3,8 +3,7 @@
 use super::super::kind::Kind;
 use super::super::setting::{Initial, Section, Setting, Status};
 
-const BASE: Setting =
-    Setting { section: Section::Tls, status: Status::NotBuilt { missing: "TLS" }, ..Setting::BASE };
+const BASE: Setting = Setting { section: Section::Tls, status: Status::NotBuilt { missing: "TLS" }, ..Setting::BASE };
 
 pub(super) static SETTINGS: &[Setting] = &[
     Setting {

@@ -4,7 +4,7 @@ use super::super::kind::Kind;
 use super::super::setting::{Effect, Initial, Refusal, Section, Setting, Status, Variable};
 use super::super::value::Value;
 
-const BASE: Setting = Setting { section: Section::Workers, effect: Effect::Reload, ..Setting::BASE };
+const BASE: Setting = Setting { section: Section::Workers, ..Setting::BASE };
 
 /// A year: longer timeouts are mistakes.
 const LONGEST: u64 = 365 * 86_400;

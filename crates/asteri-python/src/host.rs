@@ -1,0 +1,171 @@
+//! The Python half of the package, as callables.
+//!
+//! This crate imports nothing of `python/asteri`: the command line entry hands in what it needs from there.
+
+use std::ffi::OsString;
+
+use asteri_arbiter::settings::{
+    AppSpec, Config, ConfigError, ConfigSpec, Problem, PythonConfig, RawEntry, RawValue, Target,
+};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple};
+
+/// Functions of the package, and its command line.
+pub struct Host {
+    /// Without the program's name.
+    pub argv: Vec<OsString>,
+    /// `_config`: runs a config file.
+    pub load_config: Py<PyAny>,
+    /// `_loader.prepare`: working directory and `sys.path`.
+    pub prepare: Py<PyAny>,
+    /// `_loader.load`: imports the application.
+    pub load_application: Py<PyAny>,
+}
+
+/// Why the application cannot be served.
+pub struct ApplicationFailure {
+    /// One line.
+    pub what: String,
+    /// What to try; may be empty.
+    pub tries: String,
+    /// The traceback from the application's own code on; may be empty.
+    pub traceback: String,
+    /// The exit code that says so.
+    pub code: i32,
+}
+
+impl ApplicationFailure {
+    /// The message in full, as `--check-config` shows it.
+    pub fn message(&self, config: &Config) -> String {
+        let problem = Problem::new("application", self.what.as_str()).from(config.origin("wsgi_app"));
+        let problem = if self.tries.is_empty() { problem } else { problem.hint(self.tries.as_str()) };
+        format!("{}{problem}", self.traceback)
+    }
+}
+
+impl Host {
+    /// Imports the application of `config`, in its folder and with its environment.
+    ///
+    /// # Errors
+    /// Every way in which an application cannot be had.
+    pub fn load_application(&self, py: Python<'_>, config: &Config) -> Result<Py<PyAny>, ApplicationFailure> {
+        let loaded = self.try_load(py, config);
+        loaded.map_err(|error| {
+            let value = error.value(py);
+            let text = |name| value.getattr(name).and_then(|text| text.extract::<String>()).ok();
+            ApplicationFailure {
+                // Anything but an ApplicationError is a mistake of ours, and better shown than hidden.
+                what: text("what").unwrap_or_else(|| error.to_string()),
+                tries: text("tries").unwrap_or_default(),
+                traceback: text("traceback").unwrap_or_default(),
+                code: value
+                    .getattr("code")
+                    .and_then(|code| code.extract())
+                    .unwrap_or(asteri_arbiter::arbiter::exit_code::BOOT),
+            }
+        })
+    }
+
+    fn try_load(&self, py: Python<'_>, config: &Config) -> PyResult<Py<PyAny>> {
+        let environment = py.import("os")?.getattr("environ")?;
+        for (name, value) in config.raw_env() {
+            environment.set_item(name, value)?;
+        }
+        self.prepare.call1(py, (config.chdir(), config.pythonpath()))?;
+        let Some(AppSpec { text, module, target }) = config.app() else {
+            return Err(pyo3::exceptions::PyRuntimeError::new_err("no application was given"));
+        };
+        let (path, arguments) = match target {
+            Target::Default => (None, None),
+            Target::Attribute(path) => (Some(path), None),
+            Target::Factory { path, arguments } => {
+                let arguments: Vec<_> = arguments.iter().map(|argument| (&argument.name, &argument.source)).collect();
+                (Some(path), Some(arguments))
+            }
+        };
+        self.load_application.call1(py, (text, module, path, arguments))
+    }
+}
+
+/// Runs config files with the interpreter that this process has.
+pub struct ConfigFiles<'a, 'py> {
+    pub py: Python<'py>,
+    pub host: &'a Host,
+    /// Functions and classes that config files have named; [`RawValue::Callable`] is an index into it.
+    pub callables: Vec<Py<PyAny>>,
+}
+
+impl PythonConfig for ConfigFiles<'_, '_> {
+    fn load(&mut self, spec: &ConfigSpec) -> Result<Vec<RawEntry>, ConfigError> {
+        let entries = match spec {
+            ConfigSpec::File(path) => self.host.load_config.call1(self.py, ("file", path)),
+            ConfigSpec::Module(name) => self.host.load_config.call1(self.py, ("module", name)),
+        };
+        entries.and_then(|entries| self.entries(entries.bind(self.py))).map_err(|error| {
+            let value = error.value(self.py);
+            ConfigError {
+                summary: value.getattr("summary").and_then(|text| text.extract()).unwrap_or_else(|_| error.to_string()),
+                line: value.getattr("line").and_then(|line| line.extract()).unwrap_or_default(),
+                traceback: value.getattr("traceback").and_then(|text| text.extract()).unwrap_or_default(),
+            }
+        })
+    }
+}
+
+impl ConfigFiles<'_, '_> {
+    fn entries(&mut self, entries: &Bound<'_, PyAny>) -> PyResult<Vec<RawEntry>> {
+        let mut all = Vec::new();
+        for entry in entries.try_iter()? {
+            let (name, value, line, helper): (String, Bound<'_, PyAny>, Option<u32>, bool) = entry?.extract()?;
+            all.push(RawEntry { name, value: self.value(&value, 0), line, helper });
+        }
+        Ok(all)
+    }
+
+    /// A value in terms of settings. Containers in containers in containers are no setting, and may contain themselves.
+    fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> RawValue {
+        if value.is_none() {
+            return RawValue::None;
+        }
+        if let Ok(switch) = value.cast::<PyBool>() {
+            return RawValue::Bool(switch.is_true());
+        }
+        if let Ok(number) = value.cast::<PyInt>() {
+            return number.extract().map_or_else(|_| other(value), RawValue::Int);
+        }
+        if let Ok(number) = value.cast::<PyFloat>() {
+            return number.extract().map_or_else(|_| other(value), RawValue::Float);
+        }
+        if let Ok(text) = value.cast::<PyString>() {
+            return text.extract().map_or_else(|_| other(value), RawValue::Str);
+        }
+        if depth < 4 {
+            if let Ok(pairs) = value.cast::<PyDict>() {
+                let pairs =
+                    pairs.iter().map(|(key, value)| (self.value(&key, depth + 1), self.value(&value, depth + 1)));
+                return RawValue::Dict(pairs.collect());
+            }
+            if is_collection(value)
+                && let Ok(items) = value.try_iter()
+            {
+                return RawValue::List(items.flatten().map(|item| self.value(&item, depth + 1)).collect());
+            }
+        }
+        if value.is_callable() {
+            self.callables.push(value.clone().unbind());
+            return RawValue::Callable(self.callables.len() - 1);
+        }
+        other(value)
+    }
+}
+
+fn is_collection(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PyList>()
+        || value.is_instance_of::<PyTuple>()
+        || value.is_instance_of::<PySet>()
+        || value.is_instance_of::<PyFrozenSet>()
+}
+
+fn other(value: &Bound<'_, PyAny>) -> RawValue {
+    RawValue::Other(value.repr().map_or_else(|_| "an object".to_owned(), |repr| repr.to_string_lossy().into_owned()))
+}

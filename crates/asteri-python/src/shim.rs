@@ -1,0 +1,285 @@
+//! The interpreter's object layouts, behind a handful of functions.
+//!
+//! Everything here reads or writes CPython objects directly, where the portable API costs a call, an allocation or a
+//! UTF-8 copy per field. What differs between CPython minors is answered by `pyo3-ffi`'s accessors of the version this
+//! crate was built for; [`crate::version`] refuses to be imported into any other.
+//!
+//! All functions: *Runs on:* a thread attached to the interpreter (proved by the `Python` token).
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+/// A new `str` with one character per byte, the "latin-1 rule" of PEP 3333: bytes travel in the low 256 code points.
+///
+/// # Errors
+/// `MemoryError`.
+#[inline]
+pub fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    // A str must be stored in its narrowest form: comparisons rely on it.
+    let widest: u32 = if bytes.is_ascii() { 0x7f } else { 0xff };
+    let len = ffi::Py_ssize_t::try_from(bytes.len()).map_err(|_| PyMemoryError::new_err(()))?;
+    // SAFETY: PyUnicode_New returns a new reference or null with an exception set. A fresh string of `len` characters
+    // below 256 has `len` writable bytes at its 1-byte data; nobody else has seen it yet. The empty string is the
+    // shared singleton, into which zero bytes are copied.
+    unsafe {
+        let object = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(len, widest))?;
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), ffi::PyUnicode_1BYTE_DATA(object.as_ptr()), bytes.len());
+        Ok(object)
+    }
+}
+
+/// What a text argument of the application turned out to be.
+pub enum Text<'a> {
+    /// One byte per character.
+    Latin1(&'a [u8]),
+    /// A `str` with characters above U+00FF.
+    Wide,
+    /// Not a `str`.
+    Other,
+}
+
+/// The characters of a `str`, borrowed from the object.
+#[inline]
+pub fn text<'a>(object: &'a Bound<'_, PyAny>) -> Text<'a> {
+    let raw = object.as_ptr();
+    // SAFETY: `raw` is a live object; the accessors are used only after PyUnicode_Check, and on CPython before 3.12
+    // only once PyUnicode_READY has settled its representation. A str is immutable, so the slice is valid for as long
+    // as `object` keeps it alive.
+    unsafe {
+        if ffi::PyUnicode_Check(raw) == 0 {
+            return Text::Other;
+        }
+        if ffi::PyUnicode_READY(raw) < 0 {
+            ffi::PyErr_Clear();
+            return Text::Wide;
+        }
+        if ffi::PyUnicode_KIND(raw) != ffi::PyUnicode_1BYTE_KIND {
+            return Text::Wide;
+        }
+        let len = usize::try_from(ffi::PyUnicode_GET_LENGTH(raw)).unwrap_or(0);
+        Text::Latin1(std::slice::from_raw_parts(ffi::PyUnicode_DATA(raw).cast::<u8>(), len))
+    }
+}
+
+/// The content of a `bytes` object (or of a subclass), borrowed from it.
+#[inline]
+pub fn bytes<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
+    let raw = object.as_ptr();
+    // SAFETY: the accessors are used only after PyBytes_Check; bytes are immutable and live as long as `object`.
+    unsafe {
+        if ffi::PyBytes_Check(raw) == 0 {
+            return None;
+        }
+        let len = usize::try_from(ffi::Py_SIZE(raw)).unwrap_or(0);
+        Some(std::slice::from_raw_parts(ffi::PyBytes_AS_STRING(raw).cast::<u8>(), len))
+    }
+}
+
+/// Sets `dict[key] = value`.
+///
+/// # Errors
+/// `MemoryError`.
+#[inline]
+pub fn set<T>(dict: &Bound<'_, PyDict>, key: &Py<PyString>, value: &Bound<'_, T>) -> PyResult<()> {
+    // SAFETY: three live objects, the first a dict; PyDict_SetItem takes references of its own.
+    let failed = unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } < 0;
+    if failed { Err(PyErr::fetch(dict.py())) } else { Ok(()) }
+}
+
+/// Inserts `value` unless `key` is present; `Some(present)` when it was.
+///
+/// # Errors
+/// `MemoryError`.
+#[inline]
+pub fn insert_or_get<'py>(
+    dict: &Bound<'py, PyDict>,
+    key: &Py<PyString>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    // SAFETY: three live objects, the first a dict. PyDict_SetDefault returns a borrowed reference that the dict keeps
+    // alive; it is made ours before anything can run.
+    unsafe {
+        let present = ffi::PyDict_SetDefault(dict.as_ptr(), key.as_ptr(), value.as_ptr());
+        if present.is_null() {
+            return Err(PyErr::fetch(dict.py()));
+        }
+        if present == value.as_ptr() { Ok(None) } else { Ok(Some(Bound::from_borrowed_ptr(dict.py(), present))) }
+    }
+}
+
+/// A shallow copy that keeps the size of the hash table.
+///
+/// # Errors
+/// `MemoryError`.
+#[inline]
+pub fn copy_dict<'py>(py: Python<'py>, template: &Py<PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    // SAFETY: PyDict_Copy of a live dict returns a new reference to a dict, or null with an exception set.
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyDict_Copy(template.as_ptr()))?.cast_into_unchecked()) }
+}
+
+/// Calls `callable(first, second)` without building a tuple.
+///
+/// # Errors
+/// Whatever the callable raises.
+#[inline]
+pub fn call2<'py>(
+    callable: &Bound<'py, PyAny>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // The first slot is scratch for the callee, as PY_VECTORCALL_ARGUMENTS_OFFSET allows: bound methods put self there.
+    let mut arguments = [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: two live arguments follow one writable scratch slot, which is what the flag promises; the result is a
+    // new reference or null with an exception set.
+    unsafe {
+        let result = ffi::PyObject_Vectorcall(
+            callable.as_ptr(),
+            arguments.as_mut_ptr().add(1),
+            2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            std::ptr::null_mut(),
+        );
+        Bound::from_owned_ptr_or_err(callable.py(), result)
+    }
+}
+
+/// The number of references to `object`, for the "nobody else kept it" test of reusable objects.
+#[inline]
+pub fn references<T>(object: &Py<T>) -> isize {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// The items of an exact `list` or `tuple`, each as an owned reference, one at a time.
+///
+/// Reads the length anew at every step, so a list that shrinks while it is read ends early instead of being overrun.
+pub enum Items<'a, 'py> {
+    /// A `list`.
+    List(&'a Bound<'py, PyList>),
+    /// A `tuple`.
+    Tuple(&'a Bound<'py, PyTuple>),
+}
+
+impl<'a, 'py> Items<'a, 'py> {
+    /// `None` when `object` is neither, or a subclass (which may iterate in its own way).
+    #[inline]
+    pub fn of(object: &'a Bound<'py, PyAny>) -> Option<Self> {
+        if let Ok(list) = object.cast_exact::<PyList>() {
+            Some(Items::List(list))
+        } else if let Ok(tuple) = object.cast_exact::<PyTuple>() {
+            Some(Items::Tuple(tuple))
+        } else {
+            None
+        }
+    }
+
+    /// As [`Self::of`], for subclasses too: reads the underlying storage, whatever iteration the subclass defines.
+    #[inline]
+    pub fn of_subclass(object: &'a Bound<'py, PyAny>) -> Option<Self> {
+        if let Ok(list) = object.cast::<PyList>() {
+            Some(Items::List(list))
+        } else if let Ok(tuple) = object.cast::<PyTuple>() {
+            Some(Items::Tuple(tuple))
+        } else {
+            None
+        }
+    }
+
+    /// How many there are now.
+    #[inline]
+    pub fn len(&self) -> usize {
+        // SAFETY: the variants hold what their names say.
+        let len = unsafe {
+            match self {
+                Items::List(list) => ffi::PyList_GET_SIZE(list.as_ptr()),
+                Items::Tuple(tuple) => ffi::PyTuple_GET_SIZE(tuple.as_ptr()),
+            }
+        };
+        usize::try_from(len).unwrap_or(0)
+    }
+
+    /// Item `index`, if there is one.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<Bound<'py, PyAny>> {
+        if index >= self.len() {
+            return None;
+        }
+        let at = ffi::Py_ssize_t::try_from(index).ok()?;
+        // SAFETY: `at` is in bounds, checked just now with the interpreter lock held throughout; the borrowed item is
+        // made ours at once.
+        unsafe {
+            match self {
+                Items::List(list) => Some(Bound::from_borrowed_ptr(list.py(), ffi::PyList_GET_ITEM(list.as_ptr(), at))),
+                Items::Tuple(tuple) => {
+                    Some(Bound::from_borrowed_ptr(tuple.py(), ffi::PyTuple_GET_ITEM(tuple.as_ptr(), at)))
+                }
+            }
+        }
+    }
+}
+
+/// Whether `len(object)` can be asked without raising `TypeError`.
+pub fn is_sized(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: a live type; PyType_GetSlot answers null for a slot that is not filled.
+    unsafe {
+        let kind = ffi::Py_TYPE(object.as_ptr());
+        let in_sequence: *mut c_void = ffi::PyType_GetSlot(kind, ffi::Py_sq_length);
+        !in_sequence.is_null() || !ffi::PyType_GetSlot(kind, ffi::Py_mp_length).is_null()
+    }
+}
+
+/// An identifier of the calling thread, cheap enough to compare at every call of the application.
+#[inline]
+pub fn thread() -> std::ffi::c_ulong {
+    // SAFETY: has no preconditions.
+    unsafe { ffi::PyThread_get_thread_ident() }
+}
+
+/// Runs `wait` with the interpreter's lock let go, then lets Python-level signal handlers run.
+///
+/// Unlike `Python::detach` it takes a closure that is not `Send`: the caller is the thread that made it, and `wait` must
+/// touch nothing of Python, which nobody but the caller can know.
+///
+/// *Runs on:* an attached thread.
+pub fn let_go(wait: &mut dyn FnMut()) {
+    struct Reattach(*mut ffi::PyThreadState);
+    impl Drop for Reattach {
+        fn drop(&mut self) {
+            // SAFETY: the state that PyEval_SaveThread gave to this thread, taken back once; on unwinding too.
+            unsafe { ffi::PyEval_RestoreThread(self.0) };
+        }
+    }
+    // SAFETY: this thread is attached, by the contract of this function, and is again when the guard is dropped below.
+    let guard = Reattach(unsafe { ffi::PyEval_SaveThread() });
+    wait();
+    drop(guard);
+    // SAFETY: attached again, as before.
+    let py = unsafe { Python::assume_attached() };
+    if let Err(error) = py.check_signals() {
+        // A handler of the application that raises has nobody above it to raise to.
+        error.write_unraisable(py, None);
+    }
+}
+
+/// Makes the main thread raise `SystemExit` in the Python code that it runs. May be called from any thread, attached or not.
+pub fn interrupt_main_thread() {
+    extern "C" fn raise(_: *mut c_void) -> std::ffi::c_int {
+        // SAFETY: pending calls run on the main thread with the lock held; -1 says that an exception is set.
+        unsafe { ffi::PyErr_SetNone(ffi::PyExc_SystemExit) };
+        -1
+    }
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    // SAFETY: needs no lock. A full queue (32 calls) is an answer that can be ignored: then one of ours may be in it.
+    unsafe { ffi::Py_AddPendingCall(Some(raise), std::ptr::null_mut()) };
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`interrupt_main_thread`] was called in this process.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,401 @@
+//! The `environ` of PEP 3333, built from a template.
+//!
+//! Everything that does not change from request to request, and a place for everything that does, is in one dict per
+//! listener; a request copies it and overwrites. Bytes of the request become `str` by the latin-1 rule.
+
+use asteri_proto::h1::request::{BodyFraming, RequestHead, Version};
+use asteri_proto::target::percent_decode;
+use asteri_server::{Peer, ReadyRequest};
+use memchr::memchr;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::peers::PeerTexts;
+use crate::keys::{FieldKeys, Keys, Role, Values, intern};
+use crate::shim;
+
+/// What the operator and the process decide about every environ.
+pub struct EnvironOptions {
+    /// Where the listeners are bound, in the order of [`ReadyRequest::listener`].
+    pub listeners: Vec<ListenerName>,
+    /// Whether a peer may set the fields below.
+    pub trust: Trust,
+    /// Fields that tell whether the client speaks TLS to the proxy.
+    pub secure_scheme_headers: Vec<SchemeField>,
+    /// Fields with an underscore that a trusted peer may set, upper case.
+    pub forwarder_headers: Vec<String>,
+    /// `SCRIPT_NAME` unless a trusted peer says otherwise.
+    pub script_name: String,
+    /// `SERVER_SOFTWARE`.
+    pub software: String,
+}
+
+/// The name (lower case) of a field that tells the scheme, and the value that means https.
+pub type SchemeField = (Box<[u8]>, Box<[u8]>);
+
+/// Tells the proxies in front of this server from everybody else.
+pub type Trust = Box<dyn Fn(&Peer) -> bool + Send>;
+
+/// What `SERVER_NAME` and `SERVER_PORT` say.
+#[derive(Clone, Debug)]
+pub enum ListenerName {
+    /// A TCP address.
+    Ip { host: String, port: u16 },
+    /// A Unix socket has neither; the `Host` field stands in.
+    Unix,
+}
+
+/// Objects that are the same in every environ of this gateway.
+pub struct EnvironObjects<'a, 'py> {
+    pub input: &'a Bound<'py, PyAny>,
+    pub errors: &'a Bound<'py, PyAny>,
+    pub file_wrapper: &'a Bound<'py, PyAny>,
+    pub early_hints: &'a Bound<'py, PyAny>,
+}
+
+/// Why there is no environ.
+pub enum EnvironError {
+    /// The proxies contradict each other about the scheme, or the path is not below SCRIPT_NAME: status 400.
+    Refused(&'static str),
+    /// The interpreter failed us.
+    Python(PyErr),
+}
+
+impl From<PyErr> for EnvironError {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+/// Builds environs.
+pub struct Environ {
+    keys: Keys,
+    values: Values,
+    templates: Vec<Py<PyDict>>,
+    unix: Vec<bool>,
+    fields: FieldKeys,
+    peers: PeerTexts,
+    trust: Trust,
+    secure_scheme_headers: Vec<SchemeField>,
+    script_name: Box<[u8]>,
+    decoded: Vec<u8>,
+}
+
+impl Environ {
+    /// Prepares the templates.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn new(py: Python<'_>, options: EnvironOptions, objects: &EnvironObjects<'_, '_>) -> PyResult<Self> {
+        let keys = Keys::new(py);
+        let values = Values::new(py);
+        let mut templates = Vec::with_capacity(options.listeners.len());
+        for listener in &options.listeners {
+            templates.push(template(py, &keys, &values, listener, &options, objects)?.unbind());
+        }
+        let scheme_names = options.secure_scheme_headers.iter().map(|(name, _)| name.clone()).collect();
+        let script_name_field = options.forwarder_headers.iter().any(|name| name == "SCRIPT_NAME" || name == "*");
+        Ok(Self {
+            keys,
+            values,
+            templates,
+            unix: options.listeners.iter().map(|listener| matches!(listener, ListenerName::Unix)).collect(),
+            fields: FieldKeys::new(scheme_names, script_name_field),
+            peers: PeerTexts::new(),
+            trust: options.trust,
+            secure_scheme_headers: options.secure_scheme_headers,
+            script_name: options.script_name.into_bytes().into(),
+            decoded: Vec::new(),
+        })
+    }
+
+    /// The interned strings, for the other halves of the gateway.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Puts fresh objects in place of ones that an application has kept.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub fn replace(&self, py: Python<'_>, input: &Bound<'_, PyAny>, early_hints: &Bound<'_, PyAny>) -> PyResult<()> {
+        for template in &self.templates {
+            shim::set(template.bind(py), &self.keys.input, input)?;
+            shim::set(template.bind(py), &self.keys.early_hints, early_hints)?;
+        }
+        Ok(())
+    }
+
+    /// How many references the templates hold to each of the objects of [`Self::replace`].
+    pub fn template_count(&self) -> usize {
+        self.templates.len()
+    }
+
+    /// The environ of one request, whose content has the given length.
+    ///
+    /// # Errors
+    /// See [`EnvironError`].
+    pub fn build<'py>(
+        &mut self,
+        py: Python<'py>,
+        request: &ReadyRequest,
+        content_length: u64,
+    ) -> Result<Bound<'py, PyDict>, EnvironError> {
+        let head = &request.head;
+        let bytes = request.bytes();
+        let listener = request.listener.min(self.templates.len().saturating_sub(1));
+        let environ = shim::copy_dict(py, &self.templates[listener])?;
+        let environ = &environ;
+
+        self.request_line(py, environ, head, bytes)?;
+        if let Some((address, port)) = self.peers.lookup(py, &request.peer)? {
+            shim::set(environ, &self.keys.remote_addr, address.bind(py))?;
+            shim::set(environ, &self.keys.remote_port, port.bind(py))?;
+        }
+        let from_proxy = self.field_lines(py, environ, head, bytes, &request.peer)?;
+        if let Some(authority) = &head.authority {
+            // RFC 9112 §3.2.2: the authority of an absolute-form target replaces the Host field.
+            shim::set(environ, &self.keys.http_host, &shim::latin1(py, authority.of(bytes))?)?;
+        }
+        if head.framing != BodyFraming::None {
+            // The length that was received, also of a chunked body: the application can read exactly that much.
+            let mut digits = itoa::Buffer::new();
+            let length = shim::latin1(py, digits.format(content_length).as_bytes())?;
+            shim::set(environ, &self.keys.content_length, &length)?;
+        }
+        if let Some(https) = from_proxy.https {
+            let scheme = if https { &self.values.https } else { &self.values.http };
+            shim::set(environ, &self.keys.url_scheme, scheme.bind(py))?;
+        }
+        self.path(py, environ, head, bytes, from_proxy.script_name.as_deref())?;
+        if self.unix[listener] {
+            self.server_from_host(py, environ, head, bytes, from_proxy.https == Some(true))?;
+        }
+        Ok(environ.clone())
+    }
+
+    /// Method, target, query and version.
+    #[inline]
+    fn request_line(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+        bytes: &[u8],
+    ) -> PyResult<()> {
+        let method = head.method_name(bytes);
+        match self.values.method(&method) {
+            Some(known) => shim::set(environ, &self.keys.request_method, known.bind(py))?,
+            None => shim::set(environ, &self.keys.request_method, &shim::latin1(py, &method)?)?,
+        }
+        let target = head.target.of(bytes);
+        if target != b"/" {
+            let target = shim::latin1(py, target)?;
+            shim::set(environ, &self.keys.raw_uri, &target)?;
+            shim::set(environ, &self.keys.request_uri, &target)?;
+        }
+        if let Some(query) = &head.query {
+            shim::set(environ, &self.keys.query_string, &shim::latin1(py, query.of(bytes))?)?;
+        }
+        if head.version == Version::Http10 {
+            shim::set(environ, &self.keys.server_protocol, self.values.http_1_0.bind(py))?;
+        }
+        Ok(())
+    }
+
+    /// `PATH_INFO`, decoded and without `SCRIPT_NAME`.
+    #[inline]
+    fn path(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+        bytes: &[u8],
+        from_proxy: Option<&[u8]>,
+    ) -> Result<(), EnvironError> {
+        let raw = head.path.of(bytes);
+        let script_name = from_proxy.unwrap_or(&self.script_name);
+        let raw = if script_name.is_empty() {
+            // RFC 9110 §4.2.3: an empty path means "/".
+            if raw.is_empty() { b"/" } else { raw }
+        } else {
+            let rest = raw.strip_prefix(script_name).filter(|rest| rest.is_empty() || rest[0] == b'/');
+            let Some(rest) = rest else {
+                return Err(EnvironError::Refused("the path is not below SCRIPT_NAME"));
+            };
+            shim::set(environ, &self.keys.script_name, &shim::latin1(py, script_name)?)?;
+            rest
+        };
+        if raw == b"/" {
+            return Ok(());
+        }
+        let path = if memchr(b'%', raw).is_some() {
+            self.decoded.clear();
+            percent_decode(raw, &mut self.decoded);
+            shim::latin1(py, &self.decoded)?
+        } else {
+            shim::latin1(py, raw)?
+        };
+        Ok(shim::set(environ, &self.keys.path_info, &path)?)
+    }
+
+    /// The field lines.
+    #[inline]
+    fn field_lines(
+        &mut self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+        bytes: &[u8],
+        peer: &Peer,
+    ) -> Result<FromProxy, EnvironError> {
+        let mut from_proxy = FromProxy::default();
+        for field in &head.fields {
+            let name = field.name.of(bytes);
+            let value = field.value.of(bytes);
+            let (key, role) = self.fields.lookup(py, name);
+            match role {
+                Role::Plain | Role::ContentType | Role::Cookie => {}
+                Role::Framing => continue,
+                Role::Host if head.authority.is_some() => continue,
+                Role::Host => {}
+                Role::Scheme => {
+                    if (self.trust)(peer) {
+                        from_proxy.scheme(&self.secure_scheme_headers, name, value)?;
+                    }
+                }
+                Role::ScriptName => {
+                    if (self.trust)(peer) {
+                        from_proxy.script_name = Some(value.into());
+                        continue;
+                    }
+                }
+            }
+            let value = shim::latin1(py, value)?;
+            if let Some(first) = shim::insert_or_get(environ, key, &value)? {
+                let separator = if role == Role::Cookie { "; " } else { "," };
+                let joined = first.add(PyString::new(py, separator))?.add(value)?;
+                shim::set(environ, key, &joined)?;
+            }
+        }
+        Ok(from_proxy)
+    }
+
+    /// A Unix socket has no name and port to offer, and PEP 3333 wants both not to be empty.
+    fn server_from_host(
+        &self,
+        py: Python<'_>,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+        bytes: &[u8],
+        https: bool,
+    ) -> PyResult<()> {
+        let authority = head.authority.as_ref().or(head.host.as_ref()).map_or(&b""[..], |span| span.of(bytes));
+        let (name, port) = split_authority(authority);
+        let port: &[u8] = match (port.is_empty(), https) {
+            (true, true) => b"443",
+            (true, false) => b"80",
+            (false, _) => port,
+        };
+        if !name.is_empty() {
+            shim::set(environ, &self.keys.server_name, &shim::latin1(py, name)?)?;
+        }
+        shim::set(environ, &self.keys.server_port, &shim::latin1(py, port)?)
+    }
+}
+
+/// What trusted fields say.
+#[derive(Default)]
+struct FromProxy {
+    https: Option<bool>,
+    script_name: Option<Box<[u8]>>,
+}
+
+impl FromProxy {
+    /// Notes what one of `secure_scheme_headers` says; two that disagree are an attack or a broken set-up.
+    fn scheme(&mut self, headers: &[SchemeField], name: &[u8], value: &[u8]) -> Result<(), EnvironError> {
+        let secure = headers
+            .iter()
+            .any(|(header, secure)| name.eq_ignore_ascii_case(header) && value.eq_ignore_ascii_case(secure));
+        if self.https.is_some_and(|before| before != secure) {
+            return Err(EnvironError::Refused("the fields that tell the scheme contradict each other"));
+        }
+        self.https = Some(secure);
+        Ok(())
+    }
+}
+
+/// `"[::1]:80"` → `("[::1]", "80")`; the port may be missing.
+fn split_authority(authority: &[u8]) -> (&[u8], &[u8]) {
+    let after_literal = memchr(b']', authority).map_or(0, |bracket| bracket + 1);
+    match memchr(b':', &authority[after_literal..]) {
+        Some(colon) => (&authority[..after_literal + colon], &authority[after_literal + colon + 1..]),
+        None => (authority, b""),
+    }
+}
+
+/// The dict that requests of one listener start from.
+///
+/// It has more than 21 keys, so the copies have a table of 64 slots from the start and a usual number of fields fits
+/// without growing it.
+fn template<'py>(
+    py: Python<'py>,
+    keys: &Keys,
+    values: &Values,
+    listener: &ListenerName,
+    options: &EnvironOptions,
+    objects: &EnvironObjects<'_, 'py>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let environ = PyDict::new(py);
+    for (key, value) in [
+        (&keys.request_method, &values.get),
+        (&keys.script_name, &values.empty),
+        (&keys.path_info, &values.slash),
+        (&keys.query_string, &values.empty),
+        (&keys.raw_uri, &values.slash),
+        (&keys.request_uri, &values.slash),
+        (&keys.server_protocol, &values.http_1_1),
+        (&keys.remote_addr, &values.empty),
+        (&keys.url_scheme, &values.http),
+    ] {
+        environ.set_item(key, value)?;
+    }
+    match listener {
+        ListenerName::Ip { host, port } => {
+            environ.set_item(&keys.server_name, intern(py, host))?;
+            environ.set_item(&keys.server_port, intern(py, &port.to_string()))?;
+            environ.set_item(&keys.remote_port, &values.empty)?;
+        }
+        ListenerName::Unix => {
+            environ.set_item(&keys.server_name, intern(py, "localhost"))?;
+            environ.set_item(&keys.server_port, intern(py, "80"))?;
+        }
+    }
+    environ.set_item(&keys.server_software, intern(py, &options.software))?;
+    environ.set_item(&keys.version, (1, 0))?;
+    environ.set_item(&keys.input, objects.input)?;
+    environ.set_item(&keys.input_terminated, true)?;
+    environ.set_item(&keys.errors, objects.errors)?;
+    // One application thread; but more processes may serve the same application at any time, with one worker too:
+    // during a reload, when workers are added by signal, and while a worker that had its fill is replaced.
+    environ.set_item(&keys.multithread, false)?;
+    environ.set_item(&keys.multiprocess, true)?;
+    environ.set_item(&keys.run_once, false)?;
+    environ.set_item(&keys.file_wrapper, objects.file_wrapper)?;
+    environ.set_item(&keys.early_hints, objects.early_hints)?;
+    Ok(environ)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_are_split_at_the_port() {
+        for (authority, name, port) in
+            [("a", "a", ""), ("a:1", "a", "1"), ("[::1]", "[::1]", ""), ("[::1]:80", "[::1]", "80"), ("", "", "")]
+        {
+            assert_eq!(split_authority(authority.as_bytes()), (name.as_bytes(), port.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `wsgi.errors`: a text stream whose lines go to the error log.
+//!
+//! Lines are written whole, so those of several workers do not mix; what has no newline yet waits for one, for a flush,
+//! or for the end of the request.
+
+use asteri_arbiter::logs::ErrorLog;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// The object behind `environ["wsgi.errors"]`.
+#[pyclass(module = "asteri._asteri", name = "ErrorStream")]
+pub struct ErrorStream {
+    log: ErrorLog,
+    line: String,
+}
+
+/// A line without an end is written in pieces of this size.
+const LONGEST_LINE: usize = 64 * 1024;
+
+impl ErrorStream {
+    /// A stream into `log`.
+    pub fn new(log: ErrorLog) -> Self {
+        Self { log, line: String::new() }
+    }
+
+    /// Whether something waits for the end of its line.
+    pub fn has_rest(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Writes what waits, as a line.
+    pub fn end_line(&mut self) {
+        if !self.line.is_empty() {
+            self.line.push('\n');
+            self.log.passthrough(self.line.as_bytes());
+            self.line.clear();
+        }
+    }
+}
+
+#[pymethods]
+impl ErrorStream {
+    /// Writes text; returns the number of characters.
+    #[pyo3(signature = (text, /))]
+    fn write(&mut self, text: &Bound<'_, PyString>) -> usize {
+        // Lone surrogates, as in undecodable file names, have no UTF-8 form.
+        let text = text.to_string_lossy();
+        self.line.push_str(&text);
+        if let Some(last) = self.line.rfind('\n') {
+            self.log.passthrough(&self.line.as_bytes()[..=last]);
+            self.line.drain(..=last);
+        }
+        if self.line.len() > LONGEST_LINE {
+            self.end_line();
+        }
+        text.chars().count()
+    }
+
+    /// Writes several texts, without adding line ends.
+    #[pyo3(signature = (lines, /))]
+    fn writelines(this: &Bound<'_, Self>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            // Borrowed for each line only: making the next one may run code that writes here itself.
+            this.borrow_mut().write(line?.cast::<PyString>()?);
+        }
+        Ok(())
+    }
+
+    /// Ends and writes the line that waits.
+    fn flush(&mut self) {
+        self.end_line();
+    }
+
+    fn isatty(&self) -> bool {
+        false
+    }
+
+    fn writable(&self) -> bool {
+        true
+    }
+
+    #[getter]
+    fn encoding(&self) -> &'static str {
+        "utf-8"
+    }
+}

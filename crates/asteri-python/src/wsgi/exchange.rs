@@ -1,0 +1,71 @@
+//! The gateway's view of the way to a client.
+//!
+//! [`Responder`] of the sync worker is one; [`super::dry_run`] has another that keeps everything in memory.
+
+use std::os::fd::OwnedFd;
+
+use asteri_proto::h1::response::ResponseContext;
+use asteri_server::{ClientGone, Responder};
+
+/// One answer on its way. See [`Responder`] for the contract of each method.
+pub trait Exchange {
+    /// What the response head depends on.
+    fn context(&self) -> ResponseContext;
+    /// The value for the `Date` field.
+    fn date(&mut self) -> [u8; 29];
+    /// Bytes that the next flush sends.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+    /// Sends what is in the buffer, without waiting for the client.
+    ///
+    /// # Errors
+    /// When nobody is there to receive it.
+    fn flush(&mut self) -> Result<(), ClientGone>;
+    /// Sends the buffer, then a part of a regular file.
+    ///
+    /// # Errors
+    /// When nobody is there to receive it.
+    fn send_file(&mut self, file: OwnedFd, offset: u64, len: u64) -> Result<(), ClientGone>;
+    /// Sends what is left in the buffer and ends the response.
+    fn finish(&mut self, keep_alive: bool);
+    /// Breaks the connection: the response cannot be completed.
+    fn abort(&mut self);
+    /// Whether the client has left for certain.
+    fn client_gone(&mut self) -> bool;
+}
+
+impl Exchange for Responder<'_> {
+    #[inline]
+    fn context(&self) -> ResponseContext {
+        Responder::context(self)
+    }
+
+    #[inline]
+    fn date(&mut self) -> [u8; 29] {
+        Responder::date(self)
+    }
+
+    #[inline]
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        Responder::buffer(self)
+    }
+
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        Responder::flush(self)
+    }
+
+    fn send_file(&mut self, file: OwnedFd, offset: u64, len: u64) -> Result<(), ClientGone> {
+        Responder::send_file(self, file, offset, len)
+    }
+
+    fn finish(&mut self, keep_alive: bool) {
+        Responder::finish(self, keep_alive);
+    }
+
+    fn abort(&mut self) {
+        Responder::abort(self);
+    }
+
+    fn client_gone(&mut self) -> bool {
+        Responder::client_gone(self)
+    }
+}

@@ -1,0 +1,198 @@
+//! One worker's place on the board: where in its life it is, and what it does.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+
+use asteri_proto::time::Moment;
+
+use super::counters::Counters;
+use super::request_line::RequestLine;
+use crate::sys::process::Pid;
+
+/// Where in its life a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WorkerState {
+    /// Nobody sits in the slot.
+    Empty = 0,
+    /// Forked; importing the application. Written by the arbiter.
+    Booting = 1,
+    /// Serving. Written by the worker.
+    Ready = 2,
+    /// Serving, but has reached its number of requests and wants to be replaced. Written by the worker.
+    Retiring = 3,
+    /// Finishing what it has; accepts no more once its accept queue is empty. Written by the worker.
+    Draining = 4,
+    /// Nobody should count on it any more: it is done and about to exit (written by the worker), or the arbiter is about to
+    /// kill it.
+    Exited = 5,
+}
+
+impl WorkerState {
+    fn from_number(number: u32) -> WorkerState {
+        match number {
+            0 => WorkerState::Empty,
+            1 => WorkerState::Booting,
+            2 => WorkerState::Ready,
+            3 => WorkerState::Retiring,
+            4 => WorkerState::Draining,
+            _ => WorkerState::Exited,
+        }
+    }
+}
+
+/// One worker. Times are [`Moment`]s in milliseconds, 0 for never.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct Slot {
+    // Written rarely, read by all.
+    pid: AtomicI32,
+    state: AtomicU32,
+    pub(super) generation: AtomicU32,
+    dumps_stack: AtomicBool,
+    pub(super) age: AtomicU64,
+    pub(super) spawned_ms: AtomicU64,
+    /// The `busy_since_ms` of the call whose client should be told 504; 0: none.
+    answer_wanted: AtomicU64,
+    /// The one that was.
+    answered: AtomicU64,
+    // Written on every request, by this worker only.
+    heartbeat_ms: AtomicU64,
+    busy_since_ms: AtomicU64,
+    pub(super) counters: Counters,
+    request: RequestLine,
+}
+
+impl Slot {
+    /// The worker's process id; 0 before it is known.
+    pub fn pid(&self) -> Pid {
+        self.pid.load(Relaxed)
+    }
+
+    /// Arbiter and worker, after the fork (both write the same).
+    pub fn set_pid(&self, pid: Pid) {
+        self.pid.store(pid, Relaxed);
+    }
+
+    /// Which load of the configuration the worker was forked for; counts from 1.
+    pub fn generation(&self) -> u32 {
+        self.generation.load(Relaxed)
+    }
+
+    /// The worker's place in the order of all forks; counts from 1.
+    pub fn age(&self) -> u64 {
+        self.age.load(Relaxed)
+    }
+
+    /// When the arbiter forked the worker.
+    pub fn spawned(&self) -> Moment {
+        Moment(self.spawned_ms.load(Relaxed))
+    }
+
+    /// Where in its life the worker is.
+    pub fn state(&self) -> WorkerState {
+        WorkerState::from_number(self.state.load(Acquire))
+    }
+
+    /// Worker: moves on to `state`. Wake the arbiter afterwards, it sleeps.
+    pub fn set_state(&self, state: WorkerState) {
+        self.state.store(state as u32, Release);
+    }
+
+    /// Whether the worker could take a request at once.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state(), WorkerState::Ready | WorkerState::Retiring) && self.busy_since_ms.load(Relaxed) == 0
+    }
+
+    /// Worker: its loop turns. To be called at least once a second while no call runs: a worker that is neither busy nor has
+    /// beaten for `timeout` is taken for hung.
+    pub fn beat(&self, now: Moment) {
+        self.heartbeat_ms.store(now.0, Relaxed);
+    }
+
+    /// The last beat, if there was one.
+    pub fn heartbeat(&self) -> Option<Moment> {
+        some_moment(self.heartbeat_ms.load(Relaxed))
+    }
+
+    /// Worker: a call of the application begins. At most [`REQUEST_LINE_BYTES`](super::REQUEST_LINE_BYTES) of `method SP target` are kept.
+    pub fn begin_call(&self, now: Moment, method: &[u8], target: &[u8]) {
+        self.request.write(method, target);
+        self.busy_since_ms.store(now.0.max(1), Release);
+    }
+
+    /// Worker: the call is over (its iterator closed too); counts the request.
+    pub fn end_call(&self, now: Moment) {
+        self.busy_since_ms.store(0, Release);
+        self.heartbeat_ms.store(now.0, Relaxed);
+        self.counters.requests.increment();
+    }
+
+    /// Since when the application call that runs now has been running.
+    pub fn busy_since(&self) -> Option<Moment> {
+        some_moment(self.busy_since_ms.load(Acquire))
+    }
+
+    /// The request line (`GET /path?query`, raw bytes of the client) of the last call that began, cut at
+    /// [`REQUEST_LINE_BYTES`](super::REQUEST_LINE_BYTES); empty before the first. `None` if the worker died, or is changing it, in the middle of writing it.
+    pub fn request_line(&self) -> Option<Vec<u8>> {
+        self.request.read()
+    }
+
+    /// The worker's counters; wherever something is counted, add there.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Worker: from now on [`Signal::dump_stack`](crate::sys::signals::Signal::dump_stack) writes the stack and does not kill.
+    pub fn set_dumps_stack(&self) {
+        self.dumps_stack.store(true, Release);
+    }
+
+    /// Whether the worker can be asked for its stack.
+    pub fn dumps_stack(&self) -> bool {
+        self.dumps_stack.load(Acquire)
+    }
+
+    /// Arbiter: asks the standby thread to answer 504 to the client of the call that began at `since`.
+    pub fn want_answer(&self, since: Moment) {
+        self.answer_wanted.store(since.0, Release);
+    }
+
+    /// Standby thread, at least every 100 ms while a call runs: whether the call that runs now has exceeded its time and its
+    /// client is still to be told so. A call that began later is not meant.
+    pub fn answer_due(&self) -> bool {
+        let wanted = self.answer_wanted.load(Acquire);
+        wanted != 0 && wanted == self.busy_since_ms.load(Acquire) && wanted != self.answered.load(Relaxed)
+    }
+
+    /// Standby thread: the client has its 504, or cannot get one any more (its response has begun, it has left). Wake the
+    /// arbiter afterwards.
+    pub fn set_answered(&self) {
+        self.answered.store(self.answer_wanted.load(Relaxed), Release);
+    }
+
+    /// Arbiter: whether what [`want_answer`](Self::want_answer) asked for is done.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Acquire) == self.answer_wanted.load(Relaxed)
+    }
+
+    /// Arbiter: as it was before anybody sat here, and free again.
+    pub(super) fn clear(&self) {
+        for number in
+            [&self.age, &self.spawned_ms, &self.answer_wanted, &self.answered, &self.heartbeat_ms, &self.busy_since_ms]
+        {
+            number.store(0, Relaxed);
+        }
+        self.pid.store(0, Relaxed);
+        self.generation.store(0, Relaxed);
+        self.dumps_stack.store(false, Relaxed);
+        self.counters.reset();
+        self.request.clear();
+        self.set_state(WorkerState::Empty);
+    }
+}
+
+fn some_moment(ms: u64) -> Option<Moment> {
+    (ms != 0).then_some(Moment(ms))
+}

@@ -1,0 +1,89 @@
+"""The core, written in Rust."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal, Protocol, final
+
+from typing_extensions import Buffer
+
+from asteri._config import Entry
+
+__version__: str
+
+def main(
+    argv: Sequence[str],
+    load_config: Callable[[str, str], list[Entry]],
+    prepare: Callable[[str | None, Sequence[str]], None],
+    load_application: Callable[
+        [str, str, Sequence[str] | None, Sequence[tuple[str | None, str]] | None], Callable[..., object]
+    ],
+) -> int:
+    """Run the server and return the exit code of this process: the arbiter's, or after a fork that of a worker."""
+
+@final
+class Input:
+    """``wsgi.input``."""
+
+    def read(self, size: int | None = None, /) -> bytes: ...
+    def readinto(self, buffer: Buffer, /) -> int: ...
+    def readline(self, size: int | None = None, /) -> bytes: ...
+    def readlines(self, hint: int | None = None, /) -> list[bytes]: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __next__(self) -> bytes: ...
+
+@final
+class ErrorStream:
+    """``wsgi.errors``."""
+
+    encoding: str
+    def write(self, text: str, /) -> int: ...
+    def writelines(self, lines: Iterable[str], /) -> None: ...
+    def flush(self) -> None: ...
+    def isatty(self) -> bool: ...
+    def writable(self) -> bool: ...
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+@final
+class FileWrapper:
+    """``wsgi.file_wrapper``."""
+
+    filelike: _Readable
+    block_size: int
+    def __init__(self, filelike: _Readable, block_size: int = 8192) -> None: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+    def __next__(self) -> bytes: ...
+    def close(self) -> None: ...
+
+@final
+class Answer:
+    """What became of a request to a :class:`DryRun`."""
+
+    pieces: list[bytes]
+    connection: Literal["kept-alive", "closed", "aborted", "gone", "open"]
+
+@final
+class DryRun:
+    """The gateway with an application and no server, for tests."""
+
+    def __init__(
+        self,
+        application: Callable[..., Any],
+        *,
+        error_log: str,
+        access_log: str | None = None,
+        access_log_format: str = ...,
+        trusted: bool = False,
+        unix: bool = False,
+        sendfile: bool = True,
+        script_name: str = "",
+    ) -> None: ...
+    def request(
+        self,
+        head: bytes,
+        body: bytes | None = None,
+        *,
+        spool: bool = False,
+        patience: int | None = None,
+        close: bool = False,
+    ) -> Answer: ...

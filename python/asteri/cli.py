@@ -1,0 +1,23 @@
+"""The command ``asteri``: hands the command line to the core and leaves with its exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from asteri import _asteri, _loader
+
+if TYPE_CHECKING:
+    from asteri._config import Entry
+
+
+def main() -> None:
+    """Run the server; also the way out of each worker, so that ``atexit`` handlers run in every process."""
+    sys.exit(_asteri.main(sys.argv, _load_config, _loader.prepare, _loader.load))
+
+
+def _load_config(kind: str, name: str) -> list[Entry]:
+    # Most starts have no config file, and its machinery takes longer to import than the rest of this package.
+    from asteri import _config
+
+    return _config.load_file(name) if kind == "file" else _config.load_module(name)
