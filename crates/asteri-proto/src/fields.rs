@@ -85,10 +85,11 @@ pub fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && all(name, TOKEN)
 }
 
-/// Whether a field has this name, in any case (RFC 9110 §5.1). `usual` is how most peers write it, which is compared first
-/// because that is much cheaper.
+/// Whether a field has this name, in any case (RFC 9110 §5.1). `usual` is how most peers write it; names that differ in the
+/// first letter or not at all are told apart much faster than the rest.
 pub(crate) fn is_named<const N: usize>(name: &[u8], usual: &[u8; N]) -> bool {
-    name == usual || name.eq_ignore_ascii_case(usual)
+    let (Some(first), Some(usual_first)) = (name.first(), usual.first()) else { return false };
+    first.eq_ignore_ascii_case(usual_first) && (name == usual || name.eq_ignore_ascii_case(usual))
 }
 
 /// Whether this can be a field value (RFC 9110 §5.5): no control byte but the tab. Bytes above 127 are `obs-text` and

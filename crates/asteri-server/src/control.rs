@@ -61,7 +61,7 @@ impl Control for WorkerControl {
                 (self.reopen_logs)();
             } else if signal == Signal::TERM {
                 // With a successor at the same listeners, the accept queue is theirs.
-                order = Order::Drain { empty_queue: self.scoreboard.shared().is_stopping() };
+                order = Order::Drain { empty_queue: !self.slot().is_replaced() };
             } else {
                 (self.on_quit)(signal);
                 return Order::Quit;

@@ -140,6 +140,10 @@ impl Arbiter<'_> {
     /// Tells a worker to finish what it has and leave.
     pub fn dismiss(&mut self, index: usize, now: Moment) {
         let deadline = now + self.load.options.graceful_timeout;
+        // Unless an address is going out of use: then nobody else serves what waits there.
+        if self.sockets.retired.is_empty() {
+            self.board.slot(self.crew[index].slot).set_replaced();
+        }
         self.send_away(index, Signal::TERM, deadline, now);
     }
 

@@ -80,13 +80,13 @@ pub enum Outcome {
 /// 5. While a call runs the standby thread asks [`Slot::answer_due`] at least every 100 ms; if so it answers 504, calls
 ///    [`Slot::set_answered`] and wakes `notify`.
 /// 6. After `max_requests`: `set_state(Retiring)`, wake `notify`, and go on serving until `TERM` comes.
-/// 7. On `TERM`: `set_state(Draining)`; if [`Shared::is_stopping`], accept what waits in the accept queues (else that is
+/// 7. On `TERM`: `set_state(Draining)`; unless [`Slot::is_replaced`], accept what waits in the accept queues (else that is
 ///    its siblings' part); close the listeners, finish, exit with 0.
 /// 8. When `arbiter_alive` becomes readable (end of file) the arbiter is dead: do as on `TERM` of a server that stops.
 ///
 /// [`reset`]: asteri_server::sys::signals::reset
 /// [`Signal::dump_stack`]: asteri_server::sys::signals::Signal::dump_stack
-/// [`Shared::is_stopping`]: asteri_server::scoreboard::Shared::is_stopping
+/// [`Slot::is_replaced`]: asteri_server::scoreboard::Slot::is_replaced
 /// [`Shared::claim_boot_error`]: asteri_server::scoreboard::Shared::claim_boot_error
 pub struct Seat {
     /// Index of this worker's slot of the scoreboard.

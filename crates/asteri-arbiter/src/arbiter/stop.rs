@@ -14,13 +14,14 @@ pub(super) struct Stop {
 }
 
 impl Arbiter<'_> {
-    /// Sends all workers home; those that stay beyond `graceful_timeout` are killed. Asked a second time, or for a quick stop, it
-    /// does not wait for what is in flight.
+    /// Sends all workers home; those that stay beyond `graceful_timeout` are killed. Asked for a quick stop, it does not wait for
+    /// what is in flight. Asked again for what it does already, it goes on: many tools signal a process and its group, and a
+    /// second TERM that cut requests off would turn that into losses.
     pub fn begin_stop(&mut self, quick: bool, exit_code: i32, now: Moment) {
-        let (quick, exit_code) = match &self.stop {
-            None => (quick, exit_code),
-            Some(stop) if stop.quick => return,
-            Some(stop) => (true, stop.exit_code),
+        let exit_code = match &self.stop {
+            None => exit_code,
+            Some(stop) if stop.quick || !quick => return,
+            Some(stop) => stop.exit_code,
         };
         self.stop = Some(Stop { quick, exit_code });
         self.reload = None;
@@ -28,7 +29,6 @@ impl Arbiter<'_> {
         self.log().info("Shutting down", &[("manner", &manner), ("workers", &self.crew.len())]);
         let (signal, deadline) =
             if quick { (Signal::QUIT, now + QUICK) } else { (Signal::TERM, now + self.load.options.graceful_timeout) };
-        self.board.shared().set_stopping();
         for index in 0..self.crew.len() {
             if !quick && !self.crew[index].is_serving() {
                 continue; // It is leaving already, and its time is running.

@@ -27,7 +27,18 @@ fn boots_serves_and_stops_gracefully() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait() {
+fn term_may_come_twice_and_to_all_processes() {
+    let mut server = Server::ready("--workers 1 --graceful-timeout 60s");
+    let slow = server.send("sleep 600");
+    server.signal(Signal::TERM);
+    server.wait_line("Shutting down");
+    server.signal(Signal::TERM);
+    assert_eq!(answer(slow), "slept");
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
+fn a_quick_signal_does_not_wait() {
     let mut server = Server::ready("--workers 2 --graceful-timeout 60s --timeout 0");
     let _client = server.send("hang");
     server.signal(Signal::TERM);

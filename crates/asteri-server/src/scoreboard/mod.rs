@@ -127,23 +127,10 @@ pub struct Shared {
     /// One more than the highest slot ever used.
     used: AtomicU32,
     boot_error_shown: AtomicBool,
-    stopping: AtomicBool,
     departed: Counters,
 }
 
 impl Shared {
-    /// Arbiter: the whole server is going to stop, so nobody will serve what the workers leave in the accept queues. Set it
-    /// before the workers are told to drain.
-    pub fn set_stopping(&self) {
-        self.stopping.store(true, Release);
-    }
-
-    /// Worker: whether the accept queue has to be emptied before leaving.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Acquire)
-    }
-
     /// Worker that cannot boot: whether it is the first to say so, and should print the traceback. The siblings that fail for
     /// the same reason keep quiet.
     #[must_use]

@@ -50,6 +50,7 @@ pub struct Slot {
     state: AtomicU32,
     pub(super) generation: AtomicU32,
     dumps_stack: AtomicBool,
+    replaced: AtomicBool,
     pub(super) age: AtomicU64,
     pub(super) spawned_ms: AtomicU64,
     /// The `busy_since_ms` of the call whose client should be told 504; 0: none.
@@ -144,6 +145,17 @@ impl Slot {
         &self.counters
     }
 
+    /// Arbiter, before it tells the worker to drain: others serve what waits in the accept queues.
+    pub fn set_replaced(&self) {
+        self.replaced.store(true, Release);
+    }
+
+    /// Worker, when it is told to drain: whether it may leave the accept queues to others. Without the arbiter's word
+    /// (somebody has sent the signal to all processes at once) it may not.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Acquire)
+    }
+
     /// Worker: from now on [`Signal::dump_stack`](crate::sys::signals::Signal::dump_stack) writes the stack and does not kill.
     pub fn set_dumps_stack(&self) {
         self.dumps_stack.store(true, Release);
@@ -187,6 +199,7 @@ impl Slot {
         self.pid.store(0, Relaxed);
         self.generation.store(0, Relaxed);
         self.dumps_stack.store(false, Relaxed);
+        self.replaced.store(false, Relaxed);
         self.counters.reset();
         self.request.clear();
         self.set_state(WorkerState::Empty);
