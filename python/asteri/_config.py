@@ -16,6 +16,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 import tokenize
 import traceback
@@ -40,8 +41,9 @@ class ConfigFileError(Exception):
         self.traceback = traceback
 
 
-def load_file(path: str) -> list[Entry]:
+def load_file(path: str | os.PathLike[str]) -> list[Entry]:
     """Execute the file at ``path`` (absolute) as the module ``__config__`` and return its names."""
+    path = os.fspath(path)
     _importable_from_here()
     source = _read(path)
     names = _Names(_parse(source, path))

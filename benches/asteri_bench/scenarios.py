@@ -1,0 +1,114 @@
+"""The table of scenarios: what is asked, by how many connections, and what the right answer is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from asteri_bench import paths
+
+HELLO = b"Hello, world!\n"
+TEN_KB = (HELLO * 732)[:10240]
+UPLOAD = bytes(range(256)) * 40
+CHUNK = (HELLO * 74)[:1024]
+CHUNKS = 8
+MEGABYTE = bytes(range(256)) * 4096
+MARK = "a mark that must arrive"
+
+# What a browser sends, roughly; with Host they are 20.
+_BROWSER_FIELDS = (
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("Accept-Language", "en-US,en;q=0.5"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Referer", "https://www.example.com/where/the/visitor/came/from"),
+    ("Cookie", "session=0123456789abcdef0123456789abcdef; theme=dark; consent=1"),
+    ("Cache-Control", "max-age=0"),
+    ("Pragma", "no-cache"),
+    ("Upgrade-Insecure-Requests", "1"),
+    ("Sec-Fetch-Dest", "document"),
+    ("Sec-Fetch-Mode", "navigate"),
+    ("Sec-Fetch-Site", "same-origin"),
+    ("Sec-Fetch-User", "?1"),
+    ("Priority", "u=0, i"),
+    ("DNT", "1"),
+    ("X-Forwarded-For", "203.0.113.7, 198.51.100.23"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Request-Id", "6b1d4f0e-93a7-4c52-8a1e-2f7c0d9b5e34"),
+    ("X-Mark", MARK),
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One question put to every server, in `connections` at a time, by wrk."""
+
+    name: str
+    title: str
+    app: str
+    expected: bytes
+    connections: int = 64
+    fields: tuple[tuple[str, str], ...] = ()
+    content: bytes = b""
+    close: bool = False
+    slow_clients: int = 0
+    streams: bool = False
+    """Blocks must leave as they are yielded (PEP 3333); a server that holds them back is noted."""
+    has_limit: bool = False
+    """Whether the bare epoll server can answer it: then it is asked too."""
+
+    @property
+    def method(self) -> str:
+        return "POST" if self.content else "GET"
+
+    @cached_property
+    def request_fields(self) -> tuple[tuple[str, str], ...]:
+        return (*self.fields, ("Connection", "close")) if self.close else self.fields
+
+    def limit_arguments(self, response_bytes: int) -> list[str]:
+        """How the epoll server is told to answer the same: same content, same size on the wire."""
+        words = ["--body-bytes", str(len(self.expected)), "--response-bytes", str(response_bytes)]
+        return [*words, "--close"] if self.close else words
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario("hello", "Hello", "plain:hello", HELLO, has_limit=True),
+    Scenario("10kb", "10 KB response", "plain:ten_kb", TEN_KB, has_limit=True),
+    Scenario("echo", "10 KB echo", "plain:echo", UPLOAD, content=UPLOAD),
+    Scenario(
+        "headers",
+        "Request with 20 fields",
+        "plain:headers",
+        HELLO,
+        fields=_BROWSER_FIELDS,
+        has_limit=True,
+    ),
+    Scenario("flask", "Flask hello", "flask_app:app", HELLO),
+    Scenario("django", "Django hello", "django_app:app", HELLO),
+    Scenario("stream", "Stream of 8 chunks of 1 KB", "plain:stream", CHUNK * CHUNKS, streams=True),
+    Scenario("file", "1 MB file", "plain:file", MEGABYTE, connections=16),
+    Scenario("close", "No keep-alive", "plain:hello", HELLO, close=True, has_limit=True),
+    Scenario("1000", "1,000 connections", "plain:hello", HELLO, connections=1000, has_limit=True),
+    Scenario(
+        "slow",
+        "200 slow clients beside",
+        "plain:reading",
+        HELLO,
+        slow_clients=200,
+        has_limit=True,
+    ),
+)
+
+START = "start"
+IDLE = "idle"
+"""Two more, which are not about load: time to the first answer, memory of idle connections."""
+
+NAMES: tuple[str, ...] = (*(scenario.name for scenario in SCENARIOS), START, IDLE)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def write_material() -> None:
+    """The file that is served and the content that is sent."""
+    paths.OUT.mkdir(exist_ok=True)
+    paths.BIG_FILE.write_bytes(MEGABYTE)
+    paths.POST_BODY.write_bytes(UPLOAD)

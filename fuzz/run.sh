@@ -1,0 +1,70 @@
+#!/bin/sh
+# Fuzzes each target for SECONDS, starting from the corpus of raw requests. Fails on the first finding.
+#
+#   fuzz/run.sh SECONDS [TARGET...]
+#
+# Needs what the product needs and a C++ compiler (for libFuzzer, whose source comes with the crate libfuzzer-sys). The
+# coverage that guides libFuzzer comes from an LLVM pass which stable rustc can be told to run, so neither nightly nor
+# cargo-fuzz is needed; the folder has cargo-fuzz's layout for those who prefer it.
+#
+# Generated inputs stay in fuzz/corpus and findings in fuzz/artifacts; both are ignored by git. A finding belongs into
+# tests/corpus, with a name and the reason.
+set -eu
+
+seconds=${1:?"usage: fuzz/run.sh SECONDS [TARGET...]"}
+shift
+[ $# -gt 0 ] || set -- h1_request chunked_body
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+seeds=$here/../tests/corpus/h1
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+command -v c++ >/dev/null || {
+    echo "fuzz/run.sh: no C++ compiler found, expected c++ in PATH" >&2
+    echo "  try: apt-get install g++" >&2
+    exit 1
+}
+
+# What cargo-fuzz would pass, without the sanitizers that need nightly: the fuzzed code has no unsafe block. With --target
+# the flags do not reach build scripts, which could not be linked with them.
+flags="--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module
+    -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
+    -Cllvm-args=-sanitizer-coverage-pc-table
+    -Cllvm-args=-sanitizer-coverage-trace-compares"
+
+RUSTFLAGS=$(echo $flags) CARGO_TARGET_DIR=${FUZZ_TARGET_DIR:-$here/target} \
+    cargo build --quiet --release --locked --manifest-path "$here/Cargo.toml" --target "$host"
+binaries=${FUZZ_TARGET_DIR:-$here/target}/$host/release
+
+# Seeds: the requests as they are, and for the chunked target what stands behind the head in the cases about chunks.
+python3 - "$seeds" "$here/corpus" <<'PYTHON'
+import pathlib, sys
+
+seeds, corpus = map(pathlib.Path, sys.argv[1:])
+for target in ("h1_request", "chunked_body"):
+    (corpus / target / "seeds").mkdir(parents=True, exist_ok=True)
+for file in seeds.glob("*/*.http"):
+    data = file.read_bytes()
+    (corpus / "h1_request" / "seeds" / file.name).write_bytes(data)
+    if file.name.startswith("chunk"):
+        (corpus / "chunked_body" / "seeds" / file.name).write_bytes(data.partition(b"\r\n\r\n")[2])
+PYTHON
+
+for target in "$@"; do
+    case $target in h1_request | chunked_body) ;; *)
+        echo "fuzz/run.sh: got target \"$target\", expected h1_request or chunked_body" >&2
+        exit 1 ;;
+    esac
+    mkdir -p "$here/corpus/$target/found" "$here/artifacts/$target"
+    echo "fuzzing $target for $seconds s"
+    "$binaries/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=8192 \
+        -dict="$here/h1.dict" -artifact_prefix="$here/artifacts/$target/" -print_final_stats=1 \
+        "$here/corpus/$target/found" "$here/corpus/$target/seeds" 2>"$here/artifacts/$target.log" || {
+        status=$?
+        tail -n 40 "$here/artifacts/$target.log" >&2
+        echo "fuzz/run.sh: $target found something; the input is in $here/artifacts/$target" >&2
+        exit "$status"
+    }
+    grep -E '^(Done|stat::number_of_executed_units|stat::new_units_added)' "$here/artifacts/$target.log"
+done

@@ -1,0 +1,3 @@
+"""Cannot be imported."""
+
+raise ImportWarning("this module fails on purpose")

@@ -1,0 +1,16 @@
+"""Says goodbye when its process ends, slowly."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+
+from basic import app as app
+
+
+@atexit.register
+def farewell():
+    print("farewell begins", file=sys.stderr, flush=True)
+    time.sleep(1)
+    print("farewell ends", file=sys.stderr, flush=True)

@@ -1,0 +1,32 @@
+"""What the end-to-end tests drive the server with.
+
+``server``  starts the real command and watches its output;
+``wire``    speaks HTTP/1 over raw sockets, byte for byte, and checks what comes back;
+``load``    sends a steady load and counts every request that got no answer;
+``proc``    asks the kernel about processes: memory, descriptors, children.
+
+Nothing here sleeps to wait for a server: every wait is for a line of output, a byte or a process.
+"""
+
+from .load import Load, Tally, wrk
+from .server import APPS, HOST, Server, address_of, command, is_asteri, wait_until
+from .wire import Connection, Incomplete, Malformed, Response, chunked, fetch
+
+__all__ = [
+    "APPS",
+    "HOST",
+    "Connection",
+    "Incomplete",
+    "Load",
+    "Malformed",
+    "Response",
+    "Server",
+    "Tally",
+    "address_of",
+    "chunked",
+    "command",
+    "fetch",
+    "is_asteri",
+    "wait_until",
+    "wrk",
+]

@@ -1,0 +1,302 @@
+"""What cannot be planned: killed workers, a killed arbiter, hung applications, applications that cannot start."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from harness import HOST, Load, Server, fetch, is_asteri, proc, wait_until
+from harness.wire import encode
+
+# -- killed ------------------------------------------------------------------------------------------------------------
+
+
+def test_kill_9_of_a_worker_under_load_costs_only_its_own_connections(serve):
+    server = serve("basic:app", "--keep-alive", "30", workers=2)
+    clients = 8
+    kills = 3
+    with Load(server.address, keepalive=4, oneshot=4, think=0.003) as load:
+        for _ in range(kills):
+            load.wait_for(150)
+            victim = server.worker_pids()[0]
+            os.kill(victim, signal.SIGKILL)
+            server.wait_workers(2, without=[victim])
+        load.wait_for(150)
+    tally = load.tally
+    assert not tally.refused, tally.refused[:3]
+    assert not tally.wrong, tally.wrong[:3]
+    assert len(tally.lost) <= kills * clients, tally.lost
+    assert tally.completed > 600
+
+
+def test_a_worker_that_dies_in_a_request_is_replaced_and_named(serve):
+    server = serve("basic:app", workers=2)
+    before = server.worker_pids()
+    mark = server.log.mark()
+    with server.connect() as connection:
+        connection.send(encode("GET", "/die"))
+        assert connection.rest_ignoring_reset() == b""
+    wait_until(lambda: len(server.worker_pids()) == 2 and server.worker_pids() != before, "a replacement", 20)
+    assert server.fetch().status == 200
+    dead = (set(before) - set(server.worker_pids())).pop()
+    server.log.wait_for(rf"{dead}.*", since=mark)
+    assert re.search(r"SIGKILL|signal[ =]*9", server.log.text[mark:]), server.log.text[mark:]
+    assert "/die" in server.log.text[mark:], "the log must name the request that the worker died in"
+
+
+def test_workers_that_keep_dying_do_not_make_a_respawn_storm(serve, tmp_path):
+    """An application that kills its process shortly after the start: new workers come, but ever more slowly."""
+    tmp_path.joinpath("dies.py").write_text(
+        textwrap.dedent(
+            """
+            import os, threading
+            from basic import app as served
+            threading.Timer(0.05, os._exit, [9]).start()
+            app = served
+            """
+        )
+    )
+    from harness import APPS
+
+    server = serve("dies:app", "--pythonpath", str(APPS), workers=1, cwd=tmp_path)
+    server.expected_exit = {0, 1, 3}
+    time.sleep(4)
+    spawned = server.log.count(r"Booting worker|worker started|Ready")
+    assert spawned < 40, f"{spawned} processes in 4 s:\n{server.log.text}"
+
+
+def test_workers_leave_when_the_arbiter_is_killed(serve):
+    server = serve("basic:app", workers=3)
+    workers = server.worker_pids()
+    server.expected_exit = {-signal.SIGKILL}
+    server.kill(signal.SIGKILL)
+    wait_until(lambda: not any(proc.alive(pid) for pid in workers), "the workers' end", 10)
+    with pytest.raises(ConnectionRefusedError):
+        fetch(server.address)
+
+
+def test_a_busy_worker_leaves_too_when_the_arbiter_is_killed(serve):
+    server = serve("basic:app", workers=2)
+    workers = server.worker_pids()
+    server.expected_exit = {-signal.SIGKILL}
+    with server.connect() as connection:
+        connection.send(encode("GET", "/sleep?s=3"))
+        time.sleep(0.3)
+        server.kill(signal.SIGKILL)
+        connection.rest_ignoring_reset()
+    wait_until(lambda: not any(proc.alive(pid) for pid in workers), "the workers' end", 15)
+
+
+def test_kill_9_of_the_arbiter_under_load_lets_a_successor_start_at_once(serve):
+    server = serve("basic:app", workers=2)
+    assert isinstance(server.address, tuple)
+    server.expected_exit = {-signal.SIGKILL}
+    with Load(server.address, keepalive=2, oneshot=2, think=0.01) as load:
+        load.wait_for(50)
+        server.kill(signal.SIGKILL)
+        server.wait_exit()
+        wait_until(lambda: not proc.session_members(server.pid), "the workers' end", 10)
+        successor = serve("basic:app", bind=f"{HOST}:{server.address[1]}", workers=2)
+        load.wait_for(50)
+    assert not load.tally.wrong, load.tally.wrong[:3]
+    assert successor.fetch().status == 200
+
+
+# -- hung --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "function"),
+    [("/hang", "hang_in_application_code"), ("/spin?s=3600", "spin_in_application_code")],
+    ids=["sleeping", "holding the interpreter lock"],
+)
+def test_timeout_kills_a_silent_worker_tells_why_and_answers_its_client(serve, target, function):
+    server = serve("basic:app", "--timeout", "2", workers=1)
+    before = server.worker_pids()
+    mark = server.log.mark()
+    with server.connect(timeout=30) as hung:
+        hung.send(encode("GET", target))
+        begun = time.monotonic()
+        response = hung.response()
+        assert response.status == 504
+        assert response.closes
+        assert 1 < time.monotonic() - begun < 12
+    server.wait_workers(1, without=before)
+    assert server.fetch().status == 200
+    told = server.log.text[mark:]
+    assert target in told, "the log must name the request"
+    assert function in told, "the log must show the Python stack"
+    assert str(before[0]) in told
+
+
+def test_timeout_does_not_hit_an_idle_worker(serve):
+    server = serve("basic:app", "--timeout", "1", workers=2)
+    before = server.worker_pids()
+    time.sleep(3.5)
+    assert server.fetch().status == 200
+    assert server.worker_pids() == before
+
+
+def test_timeout_0_means_never(serve):
+    server = serve("basic:app", "--timeout", "0", workers=1)
+    assert server.fetch("GET", "/sleep?s=3").status == 200
+
+
+def test_the_others_are_served_while_one_hangs(serve):
+    server = serve("basic:app", "--timeout", "3", workers=2)
+    with server.connect(timeout=30) as hung:
+        hung.send(encode("GET", "/hang"))
+        time.sleep(0.3)
+        with Load(server.address, keepalive=2, oneshot=2) as load:
+            assert hung.response().status == 504
+            load.wait_for(100)
+    load.tally.nothing_lost()
+
+
+# -- cannot start ------------------------------------------------------------------------------------------------------
+
+
+def failed_start(serve, app, *arguments, code: int, **options) -> str:
+    server = serve(app, *arguments, wait=False, **options)
+    server.expected_exit = {code}
+    server.expected_output = None
+    found = server.wait_exit(30)
+    assert found == code, f"exit status {found}:\n{server.log.text}"
+    server.check_end(code)
+    return server.log.text
+
+
+def test_import_failure(serve):
+    text = failed_start(serve, "fails_to_import:app", workers=4, code=3)
+    assert text.count("Traceback") == 1, text
+    assert "ImportWarning: this module fails on purpose" in text
+    assert "fails_to_import.py" in text
+
+
+def test_missing_module(serve):
+    text = failed_start(serve, "no_such_module:app", code=3)
+    assert "no_such_module" in text
+
+
+def test_missing_attribute(serve):
+    text = failed_start(serve, "basic:no_such_name", code=4)
+    assert "no_such_name" in text and "basic" in text
+
+
+def test_not_callable(serve):
+    text = failed_start(serve, "basic:not_callable", code=4)
+    assert "not_callable" in text and "callable" in text
+
+
+def test_failing_factory(serve):
+    text = failed_start(serve, "basic:factory_that_fails()", code=3)
+    assert "the factory failed on purpose" in text
+
+
+def test_malformed_application_names(serve):
+    for name in ("basic:", "basic:app:more", "basic:factory(unclosed", "basic:factory(os.environ)"):
+        server = serve(name, wait=False)
+        server.expected_exit = {1, 3, 4}
+        assert server.wait_exit(30) in (1, 3, 4), name
+        server.check_end(server.process.returncode)
+        assert name.rpartition(":")[0] in server.log.text
+
+
+def test_no_application(serve):
+    server = serve(None, wait=False)
+    server.expected_exit = {1, 2}
+    assert server.wait_exit(30) in (1, 2)
+    assert "application" in server.log.text.lower()
+
+
+def test_port_in_use(serve):
+    with socket.create_server((HOST, 0)) as other:
+        address = f"{HOST}:{other.getsockname()[1]}"
+        text = failed_start(serve, "basic:app", bind=address, code=1)
+    assert address in text and "use" in text
+    assert "Traceback" not in text
+
+
+def test_port_in_use_is_told_once_and_at_once(serve):
+    with socket.create_server((HOST, 0)) as other:
+        begun = time.monotonic()
+        text = failed_start(serve, "basic:app", bind=f"{HOST}:{other.getsockname()[1]}", code=1)
+    assert time.monotonic() - begun < 10
+    assert text.count("in use") == 1, text
+
+
+@pytest.mark.parametrize(
+    "bind", ["nonsense:port", "127.0.0.1:99999", "300.300.300.300:80", "fd://99", "unix:/no/such/folder/s"]
+)
+def test_bad_addresses(serve, bind):
+    text = failed_start(serve, "basic:app", bind=bind, code=1)
+    assert bind.removeprefix("unix:").removeprefix("fd://") in text
+    assert "Traceback" not in text
+
+
+def test_an_address_that_is_not_ours(serve):
+    text = failed_start(serve, "basic:app", bind="192.0.2.1:0", code=1)
+    assert "192.0.2.1" in text
+
+
+# -- PID 1 -------------------------------------------------------------------------------------------------------------
+
+
+def namespaces_permitted() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def as_pid_1(serve):
+    if not namespaces_permitted():
+        pytest.skip("this user may not make PID namespaces")
+
+    def start(*arguments: str) -> Server:
+        server = serve("basic:app", *arguments, wrapper=["unshare", "--pid", "--fork", "--kill-child"])
+        (server.arbiter,) = proc.children(server.pid)
+        return server
+
+    return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_as_pid_1_it_stops_on_a_signal(as_pid_1, number):
+    """PID 1 ignores every signal for which it has no handler."""
+    server = as_pid_1()
+    assert server.fetch().status == 200
+    assert server.stop(number, timeout=15) == 0
+
+
+def test_as_pid_1_it_collects_orphans(as_pid_1):
+    server = as_pid_1("--workers", "1")
+    for _ in range(5):
+        assert server.fetch("GET", "/orphan").text == "orphaned"
+    time.sleep(0.5)
+    wait_until(lambda: not proc.zombies_of(server.arbiter), "the orphans' zombies to be collected")
+    assert server.fetch().status == 200
+    assert len(server.worker_pids()) == 1, "an orphan was taken for a worker"
+
+
+def test_as_pid_1_it_replaces_workers(as_pid_1):
+    server = as_pid_1("--workers", "1")
+    worker = server.worker_pid()
+    os.kill(worker, signal.SIGKILL)
+    server.wait_workers(1, without=[worker])
+    assert server.fetch().status == 200
+
+
+@pytest.mark.skipif(not is_asteri(), reason="concerns the package")
+def test_python_m_asteri_is_the_same_command():
+    done = subprocess.run([sys.executable, "-m", "asteri", "--version"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert re.search(r"\d+\.\d+", done.stdout)
