@@ -188,5 +188,6 @@ def test_memory_stays_flat(serve, tmp_path, record, kind):
         again = proc.anonymous(pid)
         send_many(server, target, script, REQUESTS)
         more = proc.anonymous(pid) - again
+        record(f"memory after as many again: {more / 1024:+.0f} KiB")
         assert more < slack, f"memory grew by {growth} and again by {more} bytes"
     assert server.worker_pid() == pid

@@ -58,6 +58,15 @@ def test_pipelined_bodies_and_mixed_methods(server):
         assert connection.response().text.startswith("7 ")
 
 
+def test_small_pieces_are_not_held_back(server):
+    """Nagle's algorithm and delayed acknowledgements would make it 40 ms for each response of several pieces."""
+    with server.connect() as connection:
+        begun = time.monotonic()
+        for _ in range(50):
+            connection.request("GET", "/stream?n=5")
+        assert (time.monotonic() - begun) / 50 < 0.02
+
+
 def test_pipelined_requests_behind_a_large_response(server):
     with server.connect() as connection:
         connection.send(encode("GET", "/big?n=5000000") + encode("GET", "/id/1"))

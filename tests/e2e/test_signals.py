@@ -102,6 +102,7 @@ def test_a_second_term_does_no_harm(serve):
     server = serve("gateway:app", workers=1)
     with busy(server, 1.5) as connection:
         server.kill(signal.SIGTERM)
+        server.log.wait_for("Handling signal: term")
         server.kill(signal.SIGTERM)
         assert connection.response().text == "slow"
     assert server.wait_exit(10) == 0

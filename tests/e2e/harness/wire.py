@@ -254,7 +254,9 @@ class Connection:
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def readable(self, seconds: float = 0.0) -> bool:
-        return bool(select.select([self.socket], [], [], seconds)[0])
+        waiting = select.poll()  # select() itself cannot wait for descriptors above 1023
+        waiting.register(self.socket, select.POLLIN)
+        return bool(waiting.poll(seconds * 1000))
 
     def closed_by_peer(self, seconds: float = 0.0) -> bool:
         """True when the peer has closed (or reset) and nothing is left to read."""
