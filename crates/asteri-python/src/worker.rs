@@ -110,11 +110,7 @@ fn serve(py: Python<'_>, seat: Seat, gateway: Gateway, access_log: Option<Arc<Ac
             return exit_code::BOOT;
         }
     };
-    let mut settings = seat.config.server();
-    if seat.config.workers() > 1 {
-        // Each worker serves one request at a time: a second connection is better off with a sibling.
-        settings.accept_batch = 1;
-    }
+    let settings = seat.config.server();
     // The arbiter reads this file until the worker is gone.
     let _stack_file = seat.stack_file;
     let board = Arc::clone(&seat.scoreboard);

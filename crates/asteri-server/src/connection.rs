@@ -39,6 +39,8 @@ pub(crate) struct Connection {
     pub peer: Peer,
     pub listener: u16,
     pub stage: Stage,
+    /// Whether the socket is in the epoll set. A connection that brings one request and is closed after the answer never is.
+    pub watched: bool,
     /// The kernel may have bytes for us: no edge will announce those again.
     pub readable: bool,
     /// The peer has closed its sending side (or more).
@@ -63,6 +65,7 @@ impl Connection {
             peer,
             listener,
             stage: Stage::Receiving,
+            watched: false,
             readable: true,
             peer_closed: false,
             response_begun: false,

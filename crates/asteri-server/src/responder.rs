@@ -92,8 +92,12 @@ impl Responder<'_> {
     /// # Errors
     /// When there is nobody to send to.
     pub fn send_file(&mut self, file: OwnedFd, offset: u64, length: u64) -> Result<(), ClientGone> {
-        self.flush()?;
-        let sent = self.shared.lock().respond_file(self.key, File::from(file), offset, length);
+        if self.state != State::Open {
+            self.buffer.clear();
+            return Err(ClientGone);
+        }
+        let sent = self.shared.lock().respond_file(self.key, self.buffer, File::from(file), offset, length);
+        self.buffer.clear();
         self.settle(sent)
     }
 

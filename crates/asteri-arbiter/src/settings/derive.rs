@@ -3,6 +3,7 @@
 use super::config::Config;
 use asteri_proto::limits::{self, Limits, Policy, Timeouts};
 use asteri_server::settings::Settings;
+use asteri_server::sys::socket::descriptor_limit;
 use std::time::Duration;
 
 /// "No limit" for durations: far beyond any connection, and far from overflowing a clock.
@@ -57,11 +58,21 @@ impl Config {
             spool_folder: self
                 .tmp_upload_dir()
                 .map_or(defaults.spool_folder.clone(), |folder| self.chdir().join(folder)),
-            max_connections: self.worker_connections(),
+            max_connections: match self.worker_connections() {
+                0 => most_connections(),
+                most => most,
+            },
+            // Each worker serves one request at a time: a second connection is better off with a sibling.
+            accept_batch: if self.workers() > 1 { 1 } else { defaults.accept_batch },
             server_field: defaults.server_field.clone().filter(|_| self.server_header()),
             ..defaults
         }
     }
+}
+
+/// Three quarters of the descriptors that the process may have: the rest is for spool files and the application.
+fn most_connections() -> usize {
+    (descriptor_limit() / 4 * 3).max(64)
 }
 
 fn or_if_zero(n: usize, instead: usize) -> usize {

@@ -190,19 +190,12 @@ impl Reactor {
         let Ok(key) = self.connections.insert(connection) else {
             return;
         };
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        if self.epoll.add(connection.socket.as_fd(), Interest::Connection, key.token()).is_err() {
-            self.close(key);
-            return;
-        }
         if self.draining {
             self.limit_idle_time(key);
         }
-        self.schedule(key);
-        // The request is often there already: try at once instead of waiting for the first event.
+        // The request is often there already: try at once, and watch the socket only when it has to be waited for.
         self.woken.push_back(key);
+        self.woken_now += 1;
     }
 
     fn pause_accepting(&mut self, error: &io::Error) {

@@ -106,7 +106,9 @@ impl Reactor {
             return false;
         }
         // Unlike other closes, this one leaves the socket open (in the message), so it would stay in the epoll set.
-        let _ = self.epoll.remove(connection.socket.as_fd());
+        if connection.watched {
+            let _ = self.epoll.remove(connection.socket.as_fd());
+        }
         self.close(key);
         true
     }

@@ -243,6 +243,8 @@ impl Reactor {
 
     /// Lets a complete request wait for the application.
     pub fn enqueue(&mut self, request: ReadyRequest) {
+        // Watched, so that a client which leaves while it waits is noticed.
+        self.schedule(request.key);
         self.queue.push_back(request);
     }
 
@@ -374,11 +376,19 @@ impl Reactor {
         }
     }
 
-    /// Sees to it that the connection's next deadline is noticed.
+    /// Leaves a connection to itself until something happens: watches its socket and its next deadline. An edge that has
+    /// passed is not lost, as a socket that is ready when it is added to the epoll set is announced.
     fn schedule(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
+        if !connection.watched {
+            if self.epoll.add(connection.socket.as_fd(), Interest::Connection, key.token()).is_err() {
+                self.close(key);
+                return;
+            }
+            connection.watched = true;
+        }
         if let Some(deadline) = connection.next_deadline(&self.settings.http) {
             self.wheel.schedule(key, &mut connection.alarm, deadline);
         }

@@ -36,8 +36,8 @@ impl Reactor {
         self.send(key, bytes)
     }
 
-    /// Sends part of a file of the application, behind all that was sent before.
-    pub fn respond_file(&mut self, key: Key, file: File, offset: u64, length: u64) -> Sent {
+    /// Sends `before` and then part of a file of the application.
+    pub fn respond_file(&mut self, key: Key, before: &[u8], file: File, offset: u64, length: u64) -> Sent {
         let Some(connection) = self.connections.get_mut(key) else {
             return Sent::Gone;
         };
@@ -45,6 +45,14 @@ impl Reactor {
             return Sent::Gone;
         }
         connection.response_begun = true;
+        // The kernel waits with a packet that is not full for what follows at once.
+        if self.send_part(key, before, length > 0) == Sent::Gone {
+            return Sent::Gone;
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Sent::Gone;
+        };
+        self.now = crate::sys::clock::now();
         self.counters.bytes_sent += length;
         connection.outbox.get_or_insert_default().push_file(file, offset, length);
         self.deliver(key);
@@ -73,13 +81,17 @@ impl Reactor {
 
     /// Tries at once; keeps what the socket does not take.
     pub(super) fn send(&mut self, key: Key, bytes: &[u8]) -> Sent {
+        self.send_part(key, bytes, false)
+    }
+
+    fn send_part(&mut self, key: Key, bytes: &[u8], more: bool) -> Sent {
         let Some(connection) = self.connections.get_mut(key) else {
             return Sent::Gone;
         };
         self.counters.bytes_sent += bytes.len() as u64;
         let mut rest = bytes;
         if connection.outbox.is_none() {
-            match socket::send(connection.socket.as_fd(), bytes, false) {
+            match socket::send(connection.socket.as_fd(), bytes, more) {
                 Ok(count) if count == bytes.len() => return Sent::Accepted,
                 Ok(count) => rest = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -88,6 +100,8 @@ impl Reactor {
                     return Sent::Gone;
                 }
             }
+            // The application may have taken long since the last look at the clock.
+            self.now = crate::sys::clock::now();
             connection.deadline = self.now + self.settings.http.timeouts.write_idle;
         }
         let room = Room { memory: self.settings.response_memory, folder: &self.settings.spool_folder };

@@ -3,7 +3,7 @@
 //! It must cost nothing when it is not needed. Three states:
 //!
 //! * *parked*: no application call for a while. It sleeps without end; the next call wakes it (one system call).
-//! * *ticking*: calls come and go. It looks every millisecond whether one call has lasted over two looks.
+//! * *ticking*: calls come and go. It looks every few milliseconds whether one call has lasted over two looks.
 //! * *active*: one has. It turns the reactor until that call returns.
 //!
 //! A call is told by a counter that is odd while one runs. Both sides write their own word and then read the other's,
@@ -20,10 +20,15 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// How long a call may last before the standby thread takes over, give or take one.
-const TICK: Duration = Duration::from_millis(1);
-/// Ticks without a call after which the thread parks.
-const QUIET_TICKS: u32 = 16;
+/// How often it is looked whether one call has lasted over two looks: where calls are short, each look is for nothing and
+/// costs two context switches, so it is seldom ...
+const SELDOM: Duration = Duration::from_millis(4);
+/// ... and often where a call has been long lately.
+const OFTEN: Duration = Duration::from_millis(1);
+/// Looks without a long call after which they become seldom again.
+const LATELY: u32 = 1000;
+/// Looks without any call after which the thread parks.
+const QUIET_LOOKS: u32 = 8;
 /// While active: how often the arbiter's wishes are looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// While active and there are siblings: how often it is considered anew who takes what.
@@ -111,6 +116,7 @@ impl Drop for EndOnDrop<'_> {
 pub(crate) fn run(shared: &Shared) {
     let standby = &shared.standby;
     let mut scratch: Option<Scratch> = None;
+    let mut alert = 0u32;
     while !standby.ended() {
         standby.enter(PARKED);
         // A call may have begun before it could see that we park.
@@ -119,15 +125,17 @@ pub(crate) fn run(shared: &Shared) {
         }
         standby.enter(TICKING);
         let mut quiet = 0;
-        while quiet < QUIET_TICKS && !standby.ended() {
+        while quiet < QUIET_LOOKS && !standby.ended() {
             let before = standby.call.load(Ordering::SeqCst);
-            std::thread::park_timeout(TICK);
+            std::thread::park_timeout(if alert > 0 { OFTEN } else { SELDOM });
+            alert = alert.saturating_sub(1);
             if standby.call.load(Ordering::SeqCst) != before {
                 quiet = 0;
             } else if before.is_multiple_of(2) {
                 quiet += 1;
             } else {
                 stand_in(shared, before, scratch.get_or_insert_with(Scratch::new));
+                alert = LATELY;
                 quiet = 0;
             }
         }

@@ -49,11 +49,12 @@ Threads per worker that run the application",
     Setting {
         name: "worker_connections",
         flags: &["--worker-connections"],
-        kind: Kind::Count { min: 1, max: 1_000_000, unit: "connections" },
-        default: Initial::Text("1000"),
+        kind: Kind::Count { min: 0, max: 1_000_000, unit: "connections" },
+        default: Initial::Text("0"),
         help: "\
 Connections that a worker holds open at once
-Idle ones count. Further clients wait in the backlog.",
+Idle ones count. Further clients wait in the backlog. 0 is as many as the limit of open files allows, less a quarter for other \
+uses: idle and slow clients cost a worker next to nothing, so there is no reason to keep them waiting.",
         ..BASE
     },
     Setting {
