@@ -101,6 +101,16 @@ pub struct Policy {
     pub casefold_method: bool,
     /// What to do with field names that contain `_`.
     pub header_map: HeaderMap,
+    /// Names with an underscore that are kept whatever [`Policy::header_map`] says, in any case of letters; `*` keeps all. For
+    /// connections from proxies that are trusted to set such fields, and to remove those of their clients.
+    pub forwarder_fields: Vec<String>,
+}
+
+impl Policy {
+    /// Whether a trusted proxy may send this field although its name has an underscore.
+    pub(crate) fn is_forwarder_field(&self, name: &[u8]) -> bool {
+        self.forwarder_fields.iter().any(|known| known == "*" || known.as_bytes().eq_ignore_ascii_case(name))
+    }
 }
 
 /// Field names with an underscore: in CGI-like interfaces `X_Real` and `X-Real` become the same key, so a client could
@@ -114,4 +124,29 @@ pub enum HeaderMap {
     Refuse,
     /// The field is kept.
     Dangerous,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h1::request::{RequestHead, parse};
+
+    #[test]
+    fn forwarder_fields_are_kept_and_only_those() {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nScript_Name: /app\r\nX_Other: no\r\n\r\n";
+        let names = |policy: Policy| {
+            let mut head = RequestHead::default();
+            let config = Config { policy, ..Config::default() };
+            parse(request, &mut head, &config).unwrap().unwrap();
+            head.fields
+                .iter()
+                .map(|field| String::from_utf8_lossy(field.name.of(request)).into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(Policy::default()), ["Host"]);
+        let trusted = Policy { forwarder_fields: vec!["SCRIPT_NAME".to_owned()], ..Policy::default() };
+        assert_eq!(names(trusted), ["Host", "Script_Name"]);
+        let all = Policy { forwarder_fields: vec!["*".to_owned()], ..Policy::default() };
+        assert_eq!(names(all), ["Host", "Script_Name", "X_Other"]);
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     pub socket: OwnedFd,
     pub peer: Peer,
     pub listener: u16,
+    /// The peer is a proxy that is trusted to speak for its clients.
+    pub trusted: bool,
     pub stage: Stage,
     /// Whether the socket is in the epoll set. A connection that brings one request and is closed after the answer never is.
     pub watched: bool,
@@ -64,6 +66,7 @@ impl Connection {
             socket,
             peer,
             listener,
+            trusted: false,
             stage: Stage::Receiving,
             watched: false,
             readable: true,

@@ -1,14 +1,34 @@
 //! What the reactor needs to know from the operator.
 
+use crate::sys::socket::Peer;
 use asteri_proto::limits::Config;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Peers that are trusted to speak for their clients.
+#[derive(Clone)]
+pub struct Proxies {
+    /// Whether a peer is one of them. Asked once for each connection.
+    pub trusts: Arc<dyn Fn(Peer) -> bool + Send + Sync>,
+    /// Takes the place of [`Settings::http`] for them.
+    pub http: Config,
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Proxies").field("http", &self.http).finish_non_exhaustive()
+    }
+}
 
 /// Settings of one worker's reactor.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Limits, timeouts and policies of HTTP.
     pub http: Config,
+    /// What is different for proxies in front of the server.
+    pub proxies: Option<Proxies>,
     /// Bytes of request content that stay in memory; what is longer goes to a file.
     pub request_memory: usize,
     /// Bytes of undelivered response that stay in memory, per response; what is longer goes to a file.
@@ -31,10 +51,21 @@ pub struct Settings {
     pub server_field: Option<Vec<u8>>,
 }
 
+impl Settings {
+    /// What is asked of the requests of one connection.
+    pub(crate) fn http_of(&self, trusted: bool) -> &Config {
+        match &self.proxies {
+            Some(proxies) if trusted => &proxies.http,
+            _ => &self.http,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             http: Config::default(),
+            proxies: None,
             request_memory: 64 * 1024,
             response_memory: 64 * 1024,
             response_spool: 1 << 30,

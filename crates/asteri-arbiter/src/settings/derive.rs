@@ -2,8 +2,10 @@
 
 use super::config::Config;
 use asteri_proto::limits::{self, Limits, Policy, Timeouts};
-use asteri_server::settings::Settings;
+use asteri_server::Peer;
+use asteri_server::settings::{Proxies, Settings};
 use asteri_server::sys::socket::descriptor_limit;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// "No limit" for durations: far beyond any connection, and far from overflowing a clock.
@@ -43,6 +45,7 @@ impl Config {
                 permit_unconventional_method: self.permit_unconventional_http_method(),
                 casefold_method: self.casefold_http_method(),
                 header_map: self.header_map(),
+                forwarder_fields: Vec::new(),
             },
         }
     }
@@ -53,6 +56,7 @@ impl Config {
         let defaults = Settings::default();
         Settings {
             http: self.http(),
+            proxies: self.proxies(),
             request_memory: self.body_buffer(),
             response_memory: self.body_buffer(),
             spool_folder: self
@@ -67,6 +71,23 @@ impl Config {
             server_field: defaults.server_field.clone().filter(|_| self.server_header()),
             ..defaults
         }
+    }
+}
+
+impl Config {
+    /// From proxies in `forwarded_allow_ips`, the fields in `forwarder_headers` are taken although their names have underscores.
+    fn proxies(&self) -> Option<Proxies> {
+        if self.forwarder_headers().is_empty() {
+            return None;
+        }
+        let networks = self.forwarded_allow_ips();
+        let trusts = move |peer| match peer {
+            Peer::Ip(address) => networks.trusts(Some(address.ip())),
+            Peer::Unix => networks.trusts(None),
+        };
+        let mut http = self.http();
+        http.policy.forwarder_fields = self.forwarder_headers().to_vec();
+        Some(Proxies { trusts: Arc::new(trusts), http })
     }
 }
 

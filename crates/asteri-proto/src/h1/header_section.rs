@@ -102,7 +102,7 @@ fn judge(headers: &[Header<'_>], buf: &[u8], head: &mut RequestHead, cfg: &Confi
     head.host = None;
     for &Header { name, value } in headers {
         let name = name.as_bytes();
-        if has_underscore(name) {
+        if has_underscore(name) && !cfg.policy.is_forwarder_field(name) {
             match cfg.policy.header_map {
                 HeaderMap::Drop => continue,
                 HeaderMap::Refuse => return Err(UNDERSCORE_FIELD),

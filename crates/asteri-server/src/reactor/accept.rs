@@ -185,8 +185,9 @@ impl Reactor {
         false
     }
 
-    pub(super) fn welcome(&mut self, connection: Connection) {
+    pub(super) fn welcome(&mut self, mut connection: Connection) {
         self.counters.accepted += 1;
+        connection.trusted = self.settings.proxies.as_ref().is_some_and(|proxies| (proxies.trusts)(connection.peer));
         let Ok(key) = self.connections.insert(connection) else {
             return;
         };

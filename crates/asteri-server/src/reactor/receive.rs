@@ -157,7 +157,8 @@ impl Reactor {
                 return Step::Over;
             };
             let input = &buffer[position..];
-            let (used, event) = match connection.http.receive(input, &mut scratch.head, &self.settings.http, self.now) {
+            let config = self.settings.http_of(connection.trusted);
+            let (used, event) = match connection.http.receive(input, &mut scratch.head, config, self.now) {
                 Ok(progress) => progress,
                 Err(error) => {
                     connection.input = input.to_vec();
