@@ -45,8 +45,12 @@ pub(crate) struct Connection {
     pub watched: bool,
     /// The kernel may have bytes for us: no edge will announce those again.
     pub readable: bool,
+    /// It is in the list of those that have something to do without a new event.
+    pub woken: bool,
     /// The peer has closed its sending side (or more).
     pub peer_closed: bool,
+    /// The request that is being answered is a HEAD request.
+    pub is_head: bool,
     /// The application has sent the first bytes of its response.
     pub response_begun: bool,
     pub http: Http1,
@@ -70,7 +74,9 @@ impl Connection {
             stage: Stage::Receiving,
             watched: false,
             readable: true,
+            woken: false,
             peer_closed: false,
+            is_head: false,
             response_begun: false,
             http: Http1::new(now),
             input: Vec::new(),

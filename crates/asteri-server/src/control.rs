@@ -13,8 +13,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The signals that a worker takes over.
-pub const WORKER_SIGNALS: [Signal; 4] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::USR1];
+/// The signals that a worker takes over. Those that are meant for the arbiter are taken over to be ignored: sent to all
+/// processes of the server by name, they would end or stop a worker.
+pub const WORKER_SIGNALS: [Signal; 9] = [
+    Signal::TERM,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::HUP,
+    Signal::USR2,
+    Signal::TTIN,
+    Signal::TTOU,
+    Signal::WINCH,
+];
 
 /// The worker's end of the line to the arbiter.
 pub struct WorkerControl {
@@ -62,7 +73,7 @@ impl Control for WorkerControl {
             } else if signal == Signal::TERM {
                 // With a successor at the same listeners, the accept queue is theirs.
                 order = Order::Drain { empty_queue: !self.slot().is_replaced() };
-            } else {
+            } else if signal == Signal::INT || signal == Signal::QUIT {
                 (self.on_quit)(signal);
                 return Order::Quit;
             }
@@ -113,6 +124,10 @@ impl Control for WorkerControl {
 
     fn idle_sibling(&self) -> bool {
         self.scoreboard.idle_siblings(self.slot) > 0
+    }
+
+    fn is_condemned(&self) -> bool {
+        self.slot().state() == WorkerState::Exited
     }
 
     fn must_answer_for_hung(&self) -> bool {

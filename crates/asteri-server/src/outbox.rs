@@ -27,6 +27,15 @@ pub(crate) struct Room<'a> {
     pub folder: &'a Path,
 }
 
+/// A spool file is given up for a new one at this size, in bytes. What was delivered from it is freed only with the whole file,
+/// so this bounds how much more disk than backlog a response may take.
+const SPOOL_FILE: u64 = 16 << 20;
+
+/// What one delivery may move, in bytes: a client that takes as fast as we give must not keep the others out.
+const BUDGET: usize = 2 << 20;
+/// What one system call may move.
+const PIECE: usize = 1 << 20;
+
 /// How far a delivery got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -34,6 +43,8 @@ pub(crate) struct Progress {
     pub moved: bool,
     /// Whether nothing is left.
     pub drained: bool,
+    /// Whether the socket would take more: nothing will announce that again.
+    pub more: bool,
 }
 
 #[derive(Default)]
@@ -68,7 +79,14 @@ impl Outbox {
         if self.in_memory + bytes.len() <= room.memory {
             self.in_memory += bytes.len();
             match self.segments.back_mut() {
-                Some(Segment::Memory { bytes: last, .. }) => last.extend_from_slice(bytes),
+                Some(Segment::Memory { bytes: last, sent }) => {
+                    // A client that is always a little behind would otherwise make this grow with all it ever got.
+                    if *sent > last.len() / 2 {
+                        last.drain(..*sent);
+                        *sent = 0;
+                    }
+                    last.extend_from_slice(bytes);
+                }
                 _ => self.segments.push_back(Segment::Memory { bytes: bytes.to_vec(), sent: 0 }),
             }
         } else {
@@ -79,6 +97,10 @@ impl Outbox {
     }
 
     fn spool(&mut self, bytes: &[u8], folder: &Path) -> io::Result<()> {
+        if self.spool.as_ref().is_some_and(|spool| spool.end >= SPOOL_FILE) {
+            // Its segments keep it alive until they are delivered.
+            self.spool = None;
+        }
         let spool = match &mut self.spool {
             Some(spool) => spool,
             none => none.insert(Spool { file: Arc::new(tempfile::unnamed(folder)?), end: 0 }),
@@ -109,28 +131,32 @@ impl Outbox {
         }
     }
 
-    /// Sends until all is gone or the socket takes no more.
+    /// Sends until all is gone, the socket takes no more, or the budget is used up.
     ///
     /// # Errors
     /// When the connection is broken, or a file turned out shorter than it was said to be.
     pub fn deliver(&mut self, to: BorrowedFd<'_>) -> io::Result<Progress> {
-        let mut moved = false;
+        let mut moved = 0;
         while let Some(segment) = self.segments.front_mut() {
             let sent = match segment {
-                Segment::Memory { bytes, sent } => socket::send(to, &bytes[*sent..], false),
-                Segment::File { file, offset, left } => match socket::send_file(to, file.as_fd(), *offset, *left) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    other => other,
-                },
+                Segment::Memory { bytes, sent } => {
+                    socket::send(to, &bytes[*sent..bytes.len().min(*sent + PIECE)], false)
+                }
+                Segment::File { file, offset, left } => {
+                    match socket::send_file(to, file.as_fd(), *offset, (*left).min(PIECE as u64)) {
+                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        other => other,
+                    }
+                }
             };
             let count = match sent {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Progress { moved, drained: false });
+                    return Ok(Progress { moved: moved > 0, drained: false, more: false });
                 }
                 Err(error) => return Err(error),
             };
-            moved |= count > 0;
+            moved += count;
             self.left -= count as u64;
             let finished = match segment {
                 Segment::Memory { bytes, sent } => {
@@ -147,9 +173,12 @@ impl Outbox {
             if finished {
                 self.segments.pop_front();
             }
+            if moved >= BUDGET && self.left > 0 {
+                return Ok(Progress { moved: true, drained: false, more: true });
+            }
         }
         self.spool = None;
-        Ok(Progress { moved, drained: true })
+        Ok(Progress { moved: moved > 0, drained: true, more: false })
     }
 }
 
@@ -196,6 +225,38 @@ mod tests {
         assert!(outbox.in_memory <= 1000, "memory is bounded");
         assert_eq!(delivered(&mut outbox), expected);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn neither_memory_nor_disk_grows_with_what_was_delivered_already() {
+        let folder = std::env::temp_dir();
+        for memory in [1 << 20, 0] {
+            let room = Room { memory, folder: &folder };
+            let (sender, mut reader) = UnixStream::pair().unwrap();
+            sender.set_nonblocking(true).unwrap();
+            let mut outbox = Outbox::default();
+            // More than the socket takes, so that the client is behind from now on and stays so.
+            outbox.push(&vec![7; 700_000], room).unwrap();
+            outbox.deliver(sender.as_fd()).unwrap();
+            let mut piece = vec![7; 50_000];
+            for _ in 0..3 * SPOOL_FILE / 50_000 {
+                outbox.push(&piece, room).unwrap();
+                reader.read_exact(&mut piece).unwrap();
+                assert!(!outbox.deliver(sender.as_fd()).unwrap().drained);
+            }
+            let held: usize = outbox
+                .segments
+                .iter()
+                .map(|segment| match segment {
+                    Segment::Memory { bytes, .. } => bytes.capacity(),
+                    Segment::File { .. } => 0,
+                })
+                .sum();
+            assert!(held < 4 << 20, "{held} bytes of memory for {} to deliver", outbox.len());
+            let disk = outbox.spool.as_ref().map_or(0, |spool| spool.end);
+            assert!(disk <= SPOOL_FILE + 50_000, "{disk} bytes in one file");
+            assert!(outbox.segments.len() <= 2, "a file that was delivered is let go of");
+        }
     }
 
     #[test]

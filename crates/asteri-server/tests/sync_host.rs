@@ -267,3 +267,54 @@ fn a_draining_worker_takes_back_what_nobody_took() {
     assert_eq!(read_response(&mut kept).status, 200);
     server.join();
 }
+
+#[test]
+fn bytes_that_come_during_the_call_do_not_destroy_the_answer() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    write!(stream, "GET /sleep-then-bytes/2000000 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    server.wait_for_calls(1);
+    // As some old clients do; it might as well be a pipelined request.
+    stream.write_all(b"\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    let response = read_response(&mut stream);
+    assert_eq!(response.body.len(), 2_000_000);
+}
+
+#[test]
+fn a_half_closed_client_that_has_to_wait_is_answered() {
+    let server = Server::start();
+    let mut busy = server.connect();
+    get(&mut busy, "/sleep/500");
+    server.wait_for_calls(1);
+    let mut half = server.connect();
+    get(&mut half, "/");
+    half.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_response(&mut busy).status, 200);
+    assert_eq!(read_response(&mut half).status, 200);
+}
+
+#[test]
+fn a_response_that_outgrows_the_spool_limit_waits_for_its_client() {
+    let server = Server::start_with(|settings| settings.response_spool = 4 << 20);
+    let mut stream = server.connect();
+    get(&mut stream, "/stream/100000000");
+    server.wait_for_calls(1);
+    // Another client is not served meanwhile, as there is one application thread; but its request is read.
+    let mut other = server.connect();
+    get(&mut other, "/");
+    assert_eq!(read_response(&mut stream).body.len(), 100_000_000);
+    assert_eq!(read_response(&mut other).status, 200);
+}
+
+#[test]
+fn errors_after_a_head_request_have_no_content() {
+    let server = Server::start_with(|settings| settings.http.limits.body_size = 10);
+    let mut stream = server.connect();
+    stream.write_all(b"HEAD / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    stream.write_all(b"20\r\n").unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.starts_with(b"HTTP/1.1 413 ") && rest.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+}

@@ -3,7 +3,7 @@
 //! A connection that is not accepted is not lost: it waits in the kernel's queue, where a sibling process may take it.
 //! So this worker takes none while it is full, while descriptors are short, and while it is busy and has siblings.
 
-use super::{HANDOVER_TOKEN, LISTENER_TOKEN, Reactor, Turner};
+use super::{HANDOVER_TOKEN, LISTENER_TOKEN, Reactor};
 use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::notice::Notice;
@@ -68,13 +68,14 @@ impl Accepting {
 impl Reactor {
     pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
         if !self.accepting.watched {
+            // Set before all are added: if one fails, those that were added have to be removed again.
+            self.accepting.watched = true;
             for (index, listener) in self.accepting.listeners.iter().enumerate() {
                 self.epoll.add(listener.as_fd(), Interest::Listener, LISTENER_TOKEN + index as u64)?;
             }
             if let Some(handover) = &self.handover {
                 self.epoll.add(handover.readable_end().as_fd(), Interest::Listener, HANDOVER_TOKEN)?;
             }
-            self.accepting.watched = true;
         }
         Ok(())
     }
@@ -145,9 +146,9 @@ impl Reactor {
         }
     }
 
-    pub(super) fn accept(&mut self, index: usize, turner: Turner) {
-        // The standby thread has suspended the listeners unless it may take connections.
-        debug_assert!(turner == Turner::Application || !self.accepting.suspended);
+    /// A listener is readable. It is obeyed even while accepting is suspended (the event came in the same batch as the request
+    /// that keeps us busy): the kernel has woken only us, so no sibling knows of the connection. We can still give it away.
+    pub(super) fn accept(&mut self, index: usize) {
         self.accept_from(index, self.settings.accept_batch);
         if !self.may_accept() {
             self.unwatch_listeners();
@@ -166,6 +167,7 @@ impl Reactor {
             }
             let error = match socket::accept(listener.as_fd()) {
                 Ok((socket, peer)) => {
+                    self.counters.accepted += 1;
                     let place = u16::try_from(index).unwrap_or(u16::MAX);
                     self.welcome(Connection::new(socket, peer, place, self.now));
                     continue;
@@ -186,7 +188,6 @@ impl Reactor {
     }
 
     pub(super) fn welcome(&mut self, mut connection: Connection) {
-        self.counters.accepted += 1;
         connection.trusted = self.settings.proxies.as_ref().is_some_and(|proxies| (proxies.trusts)(connection.peer));
         let Ok(key) = self.connections.insert(connection) else {
             return;
@@ -195,7 +196,7 @@ impl Reactor {
             self.limit_idle_time(key);
         }
         // The request is often there already: try at once, and watch the socket only when it has to be waited for.
-        self.woken.push_back(key);
+        self.wake(key);
         self.woken_now += 1;
     }
 

@@ -84,6 +84,10 @@ impl Reactor {
     /// The request as it was received, and what came behind it, if all that is in memory.
     fn repeat(&mut self, request: &ReadyRequest) -> Option<Vec<u8>> {
         let connection = self.connections.get_mut(request.key)?;
+        if connection.outbox.is_some() {
+            // Part of an interim response has not been delivered.
+            return None;
+        }
         let mut bytes = request.bytes()[..request.head.len].to_vec();
         match (&request.head.framing, &request.body) {
             (BodyFraming::None, _) | (BodyFraming::Length(_), Body::Empty) => {}

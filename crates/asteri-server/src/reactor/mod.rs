@@ -27,6 +27,7 @@ use crate::settings::Settings;
 use crate::slab::{Key, Slab};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Interest};
+use crate::sys::socket::{self, Pending};
 use crate::wheel::{Alarm, Wheel};
 use accept::Accepting;
 use asteri_proto::h1::connection::Timeout;
@@ -119,6 +120,10 @@ pub(crate) struct Reactor {
     generous: bool,
     draining: bool,
     now: Moment,
+    /// Everything that was ready at this moment has been fetched, so a deadline up to here that the events have not moved
+    /// has really passed. After this process was suspended for a while, the clock alone would condemn clients whose bytes
+    /// came in time.
+    fetched: Moment,
     date: DateCache,
     settings: Arc<Settings>,
     observer: Arc<dyn Observer>,
@@ -167,6 +172,7 @@ impl Reactor {
             generous: false,
             draining: false,
             now,
+            fetched: now,
             date: DateCache::new(),
             settings,
             observer,
@@ -181,8 +187,17 @@ impl Reactor {
     /// not worked off.
     pub fn poll(&mut self) -> bool {
         if self.next_event == self.event_count {
+            self.expire(self.fetched);
             self.next_event = 0;
+            self.now = clock::now();
+            // An error would mean that the descriptor is gone: the wait that follows tells.
             self.event_count = self.epoll.wait(&mut self.events[..], Some(Duration::ZERO)).unwrap_or(0);
+            if self.event_count < EVENTS {
+                self.fetched = self.now;
+            }
+            if self.event_count == 0 && self.woken.is_empty() {
+                self.expire(self.now);
+            }
             self.tick();
         }
         self.next_event < self.event_count
@@ -199,7 +214,6 @@ impl Reactor {
 
     fn tick(&mut self) {
         self.now = clock::now();
-        self.expire();
         self.resume_accepting();
         self.woken_now = self.woken.len();
     }
@@ -220,6 +234,9 @@ impl Reactor {
                 && let Some(key) = self.woken.pop_front()
             {
                 self.woken_now -= 1;
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.woken = false;
+                }
                 key
             } else if self.next_event < self.event_count {
                 let event = self.events[self.next_event];
@@ -241,10 +258,23 @@ impl Reactor {
         }
     }
 
+    /// Has the connection looked at without a new event.
+    fn wake(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !std::mem::replace(&mut connection.woken, true)
+        {
+            self.woken.push_back(key);
+        }
+    }
+
     /// Lets a complete request wait for the application.
-    pub fn enqueue(&mut self, request: ReadyRequest) {
+    pub fn enqueue(&mut self, mut request: ReadyRequest) {
         // Watched, so that a client which leaves while it waits is noticed.
         self.schedule(request.key);
+        if let Some(connection) = self.connections.get_mut(request.key) {
+            // Its end may have come with the request and not have been read: then it waits for the answer all the same.
+            request.half_closed |= socket::pending(connection.socket.as_fd()) == Pending::End;
+        }
         self.queue.push_back(request);
     }
 
@@ -259,7 +289,7 @@ impl Reactor {
             return None;
         }
         if (LISTENER_TOKEN..CONTROL_TOKEN).contains(&token) {
-            self.accept(usize::try_from(token - LISTENER_TOKEN).unwrap_or(0), turner);
+            self.accept(usize::try_from(token - LISTENER_TOKEN).unwrap_or(0));
             return None;
         }
         let key = Key::from_token(token);
@@ -331,9 +361,9 @@ impl Reactor {
 
     // ---- time
 
-    fn expire(&mut self) {
+    fn expire(&mut self, now: Moment) {
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.expire(self.now, &mut due);
+        self.wheel.expire(now, &mut due);
         for (key, alarm) in due.drain(..) {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
@@ -343,7 +373,7 @@ impl Reactor {
             }
             connection.alarm = Alarm::NONE;
             match connection.next_deadline(&self.settings.http) {
-                Some(deadline) if deadline <= self.now => self.on_deadline(key),
+                Some(deadline) if deadline <= now => self.on_deadline(key, now),
                 Some(_) => self.schedule(key),
                 None => {}
             }
@@ -351,8 +381,8 @@ impl Reactor {
         self.due = due;
     }
 
-    fn on_deadline(&mut self, key: Key) {
-        let (now, config) = (self.now, &self.settings.http);
+    fn on_deadline(&mut self, key: Key, now: Moment) {
+        let config = &self.settings.http;
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -444,7 +474,7 @@ impl Reactor {
     /// Closes so that the peer can tell: the response it got is not whole.
     fn reset(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
-            crate::sys::socket::set_reset_on_close(connection.socket.as_fd());
+            socket::set_reset_on_close(connection.socket.as_fd());
         }
         self.close(key);
     }

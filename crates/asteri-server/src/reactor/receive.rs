@@ -71,7 +71,7 @@ impl Reactor {
                 }
                 if reads == READS {
                     self.keep(key, buffer, 0, scratch);
-                    self.woken.push_back(key);
+                    self.wake(key);
                     break;
                 }
                 reads += 1;
@@ -161,7 +161,12 @@ impl Reactor {
             let (used, event) = match connection.http.receive(input, &mut scratch.head, config, self.now) {
                 Ok(progress) => progress,
                 Err(error) => {
-                    connection.input = input.to_vec();
+                    // What the notice shows of the request: its head, or what came of it.
+                    connection.input = match content {
+                        Some(Content::Kept(partial)) => partial.bytes,
+                        Some(Content::Here { base, head, .. }) => buffer[base..base + head.len].to_vec(),
+                        None => input.to_vec(),
+                    };
                     scratch.give_buffer(buffer);
                     self.refuse(key, error);
                     return Step::Over;
@@ -171,6 +176,7 @@ impl Reactor {
                 Event::Head => {
                     let head = std::mem::take(&mut scratch.head);
                     let base = position + used - head.len;
+                    connection.is_head = head.is_head(&buffer[base..]);
                     let expected = match head.framing {
                         BodyFraming::Length(length) => length,
                         BodyFraming::None | BodyFraming::Chunked => 0,
@@ -317,7 +323,7 @@ impl Reactor {
         }
         scratch.give_buffer(buffer);
         if self.connections.get_mut(key).is_some_and(|connection| connection.readable) {
-            self.woken.push_back(key);
+            self.wake(key);
         }
     }
 }

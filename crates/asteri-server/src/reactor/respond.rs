@@ -5,7 +5,7 @@ use crate::connection::{Connection, Stage};
 use crate::notice::Notice;
 use crate::outbox::Room;
 use crate::slab::Key;
-use crate::sys::socket;
+use crate::sys::socket::{self, Pending};
 use asteri_proto::h1::response;
 use asteri_proto::time::Moment;
 use std::fs::File;
@@ -139,10 +139,14 @@ impl Reactor {
                 }
             }
             Ok(progress) => {
+                let more = progress.more;
                 if progress.moved || connection.deadline == Moment(u64::MAX) {
                     connection.deadline = self.now + self.settings.http.timeouts.write_idle;
                 }
                 self.schedule(key);
+                if more {
+                    self.wake(key);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.reset(key),
             Err(_) => self.close(key),
@@ -183,7 +187,8 @@ impl Reactor {
         };
         if !keep_alive {
             // With bytes unread in the kernel, a close would reset the connection and might destroy the answer.
-            if connection.readable || !connection.input.is_empty() {
+            let unread = || socket::pending(connection.socket.as_fd()) == Pending::Bytes;
+            if connection.readable || !connection.input.is_empty() || unread() {
                 self.start_lingering(key);
             } else {
                 self.close(key);
@@ -192,9 +197,10 @@ impl Reactor {
         }
         connection.stage = Stage::Receiving;
         connection.deadline = Moment(u64::MAX);
+        connection.is_head = false;
         connection.http.next_request(self.now);
         if connection.readable || connection.peer_closed || !connection.input.is_empty() {
-            self.woken.push_back(key);
+            self.wake(key);
         }
         if self.draining {
             self.limit_idle_time(key);
@@ -209,17 +215,19 @@ impl Reactor {
         };
         socket::shutdown_sending(connection.socket.as_fd());
         connection.stage = Stage::Lingering;
+        connection.readable = true;
         connection.input = Vec::new();
         connection.deadline = self.now + self.settings.http.timeouts.linger;
         self.schedule(key);
-        self.woken.push_back(key);
+        self.wake(key);
     }
 
     /// An answer of the server's own, the last one on this connection.
     pub(super) fn answer_and_close(&mut self, key: Key, status: u16, code: &str) {
         let mut answer = Vec::with_capacity(256);
+        let is_head = self.connections.get_mut(key).is_some_and(|connection| connection.is_head);
         let server = self.settings.server_field.as_deref();
-        response::error_response(&mut answer, status, code, &self.date.get(), server, false);
+        response::error_response(&mut answer, status, code, &self.date.get(), server, is_head);
         if self.send(key, &answer) == Sent::Gone {
             return;
         }

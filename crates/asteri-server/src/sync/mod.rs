@@ -19,10 +19,11 @@ use crate::request::ReadyRequest;
 use crate::responder::{Responder, State};
 use crate::settings::Settings;
 use crate::sys::epoll::{Epoll, Event};
+use crate::sys::eventfd::EventFd;
 use asteri_proto::h1::response::ResponseContext;
 use standby::Standby;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,7 +64,12 @@ pub trait Control: Send + Sync {
         false
     }
 
-    /// Whether the arbiter has given up on the application and wants its client answered.
+    /// Whether the arbiter has given up on this worker and replaced it.
+    fn is_condemned(&self) -> bool {
+        false
+    }
+
+    /// Whether the arbiter has given up on the application on the application and wants its client answered.
     fn must_answer_for_hung(&self) -> bool {
         false
     }
@@ -106,6 +112,8 @@ pub(crate) struct Shared {
     control: Arc<dyn Control>,
     draining: AtomicBool,
     quit: AtomicBool,
+    /// Ends the wait of the application's thread when the standby thread has taken an order.
+    orders: EventFd,
     standby: Standby,
 }
 
@@ -143,7 +151,9 @@ pub enum Left {
 /// When the reactor cannot be set up: no descriptors, no threads.
 pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Result<Left> {
     let epoll = Arc::new(Epoll::new()?);
-    let Worker { listeners, handover, control_fds, control, settings, observer } = worker;
+    let Worker { listeners, handover, mut control_fds, control, settings, observer } = worker;
+    let orders = EventFd::new()?;
+    control_fds.push(orders.as_fd());
     let reactor = Reactor::new(Arc::clone(&epoll), listeners, handover, &control_fds, Arc::clone(&settings), observer)?;
     let shared = Shared {
         reactor: Mutex::new(reactor),
@@ -152,6 +162,7 @@ pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Resul
         control,
         draining: AtomicBool::new(false),
         quit: AtomicBool::new(false),
+        orders,
         standby: Standby::new()?,
     };
     std::thread::scope(|scope| {
@@ -162,9 +173,12 @@ pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Resul
         shared.standby.set_thread(thread.thread().clone());
         // Ends the thread also when the application unwinds, or the scope would wait for ever.
         let _end = standby::EndOnDrop(&shared.standby);
-        Ok(Host::new(&shared, application).serve())
+        Host::new(&shared, application).serve()
     })
 }
+
+/// After how many requests a worker that never rests brings its counters up to date.
+const BEAT_REQUESTS: u64 = 64;
 
 /// How often an idle worker shows that it is alive.
 const BEAT: Duration = Duration::from_secs(1);
@@ -191,10 +205,11 @@ impl<'a, A: Application> Host<'a, A> {
         }
     }
 
-    fn serve(mut self) -> Left {
+    fn serve(mut self) -> io::Result<Left> {
         let shared = self.shared;
         // A signal may have come before its descriptor was watched.
         shared.obey();
+        let mut answered = 0u64;
         loop {
             let mut reactor = shared.lock();
             // With the interpreter kept: as long as there are events, letting go of it would only cost time.
@@ -203,38 +218,56 @@ impl<'a, A: Application> Host<'a, A> {
                 drop(reactor);
                 self.answer(request);
                 if shared.quit.load(Ordering::Relaxed) {
-                    return Left::Quit;
+                    return Ok(Left::Quit);
+                }
+                answered += 1;
+                if answered.is_multiple_of(BEAT_REQUESTS) {
+                    self.beat();
                 }
                 reactor = shared.lock();
+                if shared.control.is_condemned() {
+                    // The call came back after all, but its time is up: others take what waits here.
+                    shared.draining.store(true, Ordering::Relaxed);
+                    reactor.give_queue(true);
+                    reactor.drain(false);
+                }
                 // The standby thread may have left new connections to the siblings while we were busy.
                 reactor.suspend_accepting(false);
                 busy = true;
             }
             if reactor.is_drained() {
-                return Left::Drained;
+                return Ok(Left::Drained);
             }
             busy |= reactor.has_work();
             let obey = reactor.take_control();
             let patience = if busy { Duration::ZERO } else { reactor.patience().map_or(BEAT, |time| time.min(BEAT)) };
-            let (counters, open) = (reactor.take_counters(), reactor.open_connections());
             drop(reactor);
-            shared.control.beat(counters, open);
-            if obey || !busy && self.wait(patience) {
+            self.beat();
+            if obey || !busy && self.wait(patience)? {
                 shared.obey();
-                if shared.quit.load(Ordering::Relaxed) {
-                    return Left::Quit;
-                }
+            }
+            if shared.quit.load(Ordering::Relaxed) {
+                return Ok(Left::Quit);
             }
         }
     }
 
     /// Waits for events with the interpreter let go. Says whether it was for nothing: then a signal may have come.
-    fn wait(&mut self, patience: Duration) -> bool {
+    fn wait(&mut self, patience: Duration) -> io::Result<bool> {
         let (shared, events) = (self.shared, &mut self.events[..]);
-        let mut ready = 0;
-        A::block(&mut || ready = shared.epoll.wait(events, Some(patience)).unwrap_or(0));
+        let mut outcome = Ok(0);
+        A::block(&mut || outcome = shared.epoll.wait(events, Some(patience)));
+        // Fails only when the application has closed our descriptors: then nothing can be served any more.
+        let ready = outcome?;
         shared.lock().take_events(&self.events[..ready]);
-        ready == 0
+        Ok(ready == 0)
+    }
+
+    fn beat(&self) {
+        let mut reactor = self.shared.lock();
+        let (counters, open) = (reactor.take_counters(), reactor.open_connections());
+        drop(reactor);
+        self.shared.control.beat(counters, open);
     }
 
     fn answer(&mut self, mut request: ReadyRequest) {

@@ -178,6 +178,8 @@ fn stand_in(shared: &Shared, call: u64, scratch: &mut Scratch) {
         }
         if obey {
             shared.obey();
+            // The call may have just ended, and the application's thread not look at the orders that we have taken.
+            shared.orders.wake();
         }
         let look = if accept { LOOK } else { RECONSIDER };
         let wait = patience.map_or(look, |patience| patience.min(look));

@@ -185,16 +185,31 @@ pub fn shutdown_sending(socket: BorrowedFd<'_>) {
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) };
 }
 
-/// Whether the peer has reset the connection, or closed it and we have read all it sent.
+/// What the next receive would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    Nothing,
+    Bytes,
+    /// The peer has closed its sending side, and all it sent was read.
+    End,
+    /// The connection is broken.
+    Error,
+}
+
+/// Looks without taking anything.
 #[must_use]
-pub fn peer_has_left(socket: BorrowedFd<'_>) -> bool {
+pub fn pending(socket: BorrowedFd<'_>) -> Pending {
     let mut byte = 0u8;
     // SAFETY: one writable byte is passed.
     let result =
         unsafe { libc::recv(socket.as_raw_fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
     match check_size(result) {
-        Ok(count) => count == 0,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        Ok(0) => Pending::End,
+        Ok(_) => Pending::Bytes,
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Pending::Nothing
+        }
+        Err(_) => Pending::Error,
     }
 }
 

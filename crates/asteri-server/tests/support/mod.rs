@@ -162,6 +162,11 @@ impl Application for Echo {
             std::thread::sleep(Duration::from_millis(milliseconds));
         } else if let Some(count) = number("/bytes/") {
             body = vec![b'x'; usize::try_from(count).unwrap()];
+        } else if let Some(count) = number("/sleep-then-bytes/") {
+            std::thread::sleep(Duration::from_millis(300));
+            body = vec![b'x'; usize::try_from(count).unwrap()];
+        } else if let Some(count) = number("/stream/") {
+            return stream(out, usize::try_from(count).unwrap());
         } else if path == "/panic" {
             panic!("as asked for");
         }
@@ -178,6 +183,23 @@ impl Application for Echo {
     fn block(wait: &mut dyn FnMut()) {
         wait();
     }
+}
+
+/// Sends so many bytes in pieces, each as soon as it is there.
+fn stream(out: &mut Responder<'_>, count: usize) {
+    let (context, date) = (out.context(), out.date());
+    let head = HeadWriter::start(out.buffer(), context, 200, b"OK").unwrap();
+    let head = head.finish(Some(count as u64), &date, None);
+    let mut encoder = BodyEncoder::new(head.framing);
+    let piece = vec![b'x'; 100_000];
+    for _ in 0..count / piece.len() {
+        encoder.encode(&piece, out.buffer());
+        if out.flush().is_err() {
+            return;
+        }
+    }
+    let whole = encoder.finish(out.buffer()).is_ok();
+    out.finish(head.keep_alive && whole);
 }
 
 pub struct Response {
