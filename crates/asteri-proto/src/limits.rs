@@ -59,10 +59,10 @@ impl Limits {
 pub struct Timeouts {
     /// From the first byte of a request to the end of its head; also how long a fresh connection may stay silent.
     pub header: Duration,
-    /// Longest silence in the middle of a request body.
+    /// Longest silence in the middle of a request body. Also the head start that a body has on `body_min_rate`.
     pub body_idle: Duration,
-    /// Least rate of a request body in bytes per second, averaged over the body once [`Timeouts::BODY_GRACE`] has
-    /// passed; 0 turns this off.
+    /// Least rate of a request body in bytes per second. A client may fall behind it by `body_idle` of time, and what it sends
+    /// faster makes up for that, but never for more. 0 turns this off.
     pub body_min_rate: u32,
     /// How long a connection may stay idle between two requests.
     pub keepalive: Duration,
@@ -70,11 +70,6 @@ pub struct Timeouts {
     pub write_idle: Duration,
     /// How long to go on reading after an error answer, so that the peer sees it; enforced by the owner of the socket.
     pub linger: Duration,
-}
-
-impl Timeouts {
-    /// No rate is asked of a body younger than this: the first seconds say more about round trips than about rate.
-    pub const BODY_GRACE: Duration = Duration::from_secs(5);
 }
 
 impl Default for Timeouts {

@@ -229,7 +229,10 @@ fn invalid_cases() {
 #[test]
 fn every_error_has_a_case() {
     let tested: BTreeSet<_> = all_cases().filter_map(|case| case.error()).map(|error| error.code).collect();
-    let missing: Vec<_> = ALL.iter().map(|error| error.code).filter(|code| !tested.contains(code)).collect();
+    // A case has no clock: bytes that trickle in over time are the driver's own test.
+    let timed = asteri_proto::error::BODY_TOO_SLOW.code;
+    let missing: Vec<_> =
+        ALL.iter().map(|error| error.code).filter(|code| *code != timed && !tested.contains(code)).collect();
     assert!(missing.is_empty(), "errors without a case: {missing:?}");
 }
 

@@ -61,6 +61,9 @@ pub(crate) struct Connection {
     /// While delivering: when the peer must have taken something. While lingering: when we close. While draining and
     /// idle: when we stop waiting for one more request.
     pub deadline: Moment,
+    /// While delivering: bytes that the kernel held when the deadline was set. A client that reads slowly makes them fewer
+    /// long before the kernel finds the socket writable again.
+    pub in_kernel: u32,
     pub alarm: Alarm,
 }
 
@@ -83,6 +86,7 @@ impl Connection {
             partial: None,
             outbox: None,
             deadline: Moment(u64::MAX),
+            in_kernel: 0,
             alarm: Alarm::NONE,
         }
     }
@@ -94,6 +98,11 @@ impl Connection {
 
     pub fn undelivered(&self) -> u64 {
         self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    /// Bytes of the response that are kept until the client takes them.
+    pub fn kept(&self) -> u64 {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.kept())
     }
 
     /// The next moment at which time alone changes something.

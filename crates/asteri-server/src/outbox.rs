@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 enum Segment {
     Memory { bytes: Vec<u8>, sent: usize },
-    File { file: Arc<File>, offset: u64, left: u64 },
+    File { file: Arc<File>, offset: u64, left: u64, ours: bool },
 }
 
 /// Where undelivered bytes may be kept.
@@ -53,6 +53,8 @@ pub(crate) struct Outbox {
     in_memory: usize,
     spool: Option<Spool>,
     left: u64,
+    /// The part of `left` that is in files of the application, and takes no room of ours.
+    left_in_files: u64,
 }
 
 struct Spool {
@@ -68,6 +70,11 @@ impl Outbox {
 
     pub fn is_empty(&self) -> bool {
         self.left == 0
+    }
+
+    /// Bytes that are kept for the client, in memory or in a file of ours.
+    pub fn kept(&self) -> u64 {
+        self.left - self.left_in_files
     }
 
     /// # Errors
@@ -109,7 +116,7 @@ impl Outbox {
         let start = spool.end;
         spool.end += bytes.len() as u64;
         match self.segments.back_mut() {
-            Some(Segment::File { file, offset, left })
+            Some(Segment::File { file, offset, left, .. })
                 if Arc::ptr_eq(file, &spool.file) && *offset + *left == start =>
             {
                 *left += bytes.len() as u64;
@@ -118,6 +125,7 @@ impl Outbox {
                 file: Arc::clone(&spool.file),
                 offset: start,
                 left: bytes.len() as u64,
+                ours: true,
             }),
         }
         Ok(())
@@ -126,8 +134,9 @@ impl Outbox {
     /// `length` bytes of a file of the application, from `offset`.
     pub fn push_file(&mut self, file: File, offset: u64, length: u64) {
         if length > 0 {
-            self.segments.push_back(Segment::File { file: Arc::new(file), offset, left: length });
+            self.segments.push_back(Segment::File { file: Arc::new(file), offset, left: length, ours: false });
             self.left += length;
+            self.left_in_files += length;
         }
     }
 
@@ -142,7 +151,7 @@ impl Outbox {
                 Segment::Memory { bytes, sent } => {
                     socket::send(to, &bytes[*sent..bytes.len().min(*sent + PIECE)], false)
                 }
-                Segment::File { file, offset, left } => {
+                Segment::File { file, offset, left, .. } => {
                     match socket::send_file(to, file.as_fd(), *offset, (*left).min(PIECE as u64)) {
                         Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                         other => other,
@@ -164,9 +173,12 @@ impl Outbox {
                     self.in_memory -= count;
                     *sent == bytes.len()
                 }
-                Segment::File { offset, left, .. } => {
+                Segment::File { offset, left, ours, .. } => {
                     *offset += count as u64;
                     *left -= count as u64;
+                    if !*ours {
+                        self.left_in_files -= count as u64;
+                    }
                     *left == 0
                 }
             };

@@ -8,12 +8,16 @@ use crate::date::DateCache;
 use crate::reactor::Sent;
 use crate::slab::Key;
 use crate::sync::Shared;
-use crate::sys::epoll;
+use crate::sys::{epoll, forks};
 use asteri_proto::h1::response::ResponseContext;
 use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long the application waits for a client that is far behind and takes nothing: less than the time after which the
+/// arbiter would end the worker, as one client must not be able to bring that about.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// The client has left, or was cut off: nothing more can be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Responder<'_> {
     /// # Errors
     /// When there is nobody to send to. The buffer is empty then too.
     pub fn flush(&mut self) -> Result<(), ClientGone> {
-        if self.state != State::Open {
+        if !self.is_open() {
             self.buffer.clear();
             return Err(ClientGone);
         }
@@ -92,13 +96,22 @@ impl Responder<'_> {
     /// # Errors
     /// When there is nobody to send to.
     pub fn send_file(&mut self, file: OwnedFd, offset: u64, length: u64) -> Result<(), ClientGone> {
-        if self.state != State::Open {
+        if !self.is_open() {
             self.buffer.clear();
             return Err(ClientGone);
         }
         let sent = self.shared.lock().respond_file(self.key, self.buffer, File::from(file), offset, length);
         self.buffer.clear();
         self.settle(sent)
+    }
+
+    /// Whether there is somebody to send to. A child that the application has forked has nobody: the client is the worker's.
+    /// It must not even look, as the lock may have been held at the moment of the fork.
+    fn is_open(&mut self) -> bool {
+        if self.state == State::Open && forks::is_child() {
+            self.state = State::Gone;
+        }
+        self.state == State::Open
     }
 
     fn settle(&mut self, sent: Sent) -> Result<(), ClientGone> {
@@ -114,6 +127,8 @@ impl Responder<'_> {
 
     /// Waits until the client has caught up. The standby thread delivers meanwhile, and enforces the write timeout.
     fn wait_for_client(&mut self) -> Result<(), ClientGone> {
+        let mut least = u64::MAX;
+        let mut since = Instant::now();
         loop {
             let socket = self.shared.lock().socket_of(self.key);
             let Some(Ok(socket)) = socket else {
@@ -124,16 +139,26 @@ impl Responder<'_> {
                 // Whoever delivers needs a moment; without one, a writable socket would make this a busy loop.
                 std::thread::sleep(Duration::from_millis(5));
             });
-            match self.shared.lock().standing(self.key) {
+            let mut reactor = self.shared.lock();
+            let kept = reactor.kept_for(self.key);
+            if kept < least {
+                (least, since) = (kept, Instant::now());
+            } else if since.elapsed() > STALLED {
+                reactor.abort_response(self.key);
+            }
+            match reactor.standing(self.key) {
                 Sent::FarBehind => {}
-                sent => return self.settle(sent),
+                sent => {
+                    drop(reactor);
+                    return self.settle(sent);
+                }
             }
         }
     }
 
     /// Ends the response. Without `keep_alive` the connection is closed once all is delivered.
     pub fn finish(&mut self, keep_alive: bool) {
-        if self.state == State::Open {
+        if self.is_open() {
             let mut reactor = self.shared.lock();
             if !self.buffer.is_empty() {
                 reactor.respond(self.key, self.buffer);
@@ -146,7 +171,7 @@ impl Responder<'_> {
 
     /// Gives up on a response that cannot be completed: the client sees the connection break.
     pub fn abort(&mut self) {
-        if self.state == State::Open {
+        if self.is_open() {
             self.shared.lock().abort_response(self.key);
         }
         self.buffer.clear();
@@ -155,7 +180,7 @@ impl Responder<'_> {
 
     /// Whether the client has left for certain.
     pub fn client_gone(&mut self) -> bool {
-        if self.state == State::Open && self.shared.lock().client_has_left(self.key) {
+        if self.is_open() && self.shared.lock().client_has_left(self.key) {
             self.state = State::Gone;
         }
         self.state != State::Open

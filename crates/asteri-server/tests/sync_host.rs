@@ -318,3 +318,34 @@ fn errors_after_a_head_request_have_no_content() {
     stream.read_to_end(&mut rest).unwrap();
     assert!(rest.starts_with(b"HTTP/1.1 413 ") && rest.ends_with(b"\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
 }
+
+#[test]
+fn a_reader_that_takes_little_is_not_cut_off() {
+    let server = Server::start_with(|settings| settings.http.timeouts.write_idle = Duration::from_millis(500));
+    let mut stream = server.connect();
+    get(&mut stream, "/bytes/20000000");
+    let mut piece = [0; 20_000];
+    let mut got = 0;
+    // Far too little for the kernel to find the socket writable within the timeout, but always something.
+    for _ in 0..30 {
+        got += stream.read(&mut piece).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut rest = Vec::new();
+    write!(stream, "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    stream.read_to_end(&mut rest).expect("not reset");
+    assert!(got + rest.len() > 20_000_000);
+    assert!(rest.ends_with(b"Hello, World!"));
+}
+
+#[test]
+fn a_large_file_needs_no_room_and_nobody_waits_for_its_reader() {
+    let server = Server::start_with(|settings| settings.response_spool = 1 << 20);
+    let mut reader = server.connect();
+    get(&mut reader, "/file/300000000");
+    server.wait_for_calls(1);
+    let mut other = server.connect();
+    get(&mut other, "/");
+    assert_eq!(read_response(&mut other).status, 200);
+    assert_eq!(read_response(&mut reader).body.len(), 300_000_000);
+}

@@ -18,7 +18,6 @@ use crate::error::{BODY_TIMEOUT, BODY_TOO_SLOW, HEAD_TIMEOUT, INCOMPLETE_BODY, I
 use crate::limits::{Config, Timeouts};
 use crate::time::Moment;
 use std::ops::Range;
-use std::time::Duration;
 
 /// What the bytes at the start of the input mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +64,13 @@ enum State {
 /// What both framings have in common.
 #[derive(Clone, Copy, Debug)]
 struct Body {
-    /// Bytes of the body so far, with their framing.
-    received: u64,
+    /// Whether any byte of the body has arrived.
+    begun: bool,
     /// When the last of them arrived.
     last: Moment,
+    /// Until when the bytes so far keep the connection, in microseconds of [`Moment`]'s clock: each byte buys the time that it
+    /// may take at the minimum rate, and `body_idle` is the most that can be saved up, so nobody can pay for hours at once.
+    paid_until_us: u64,
     /// The client waits for 100 (Continue).
     awaits_continue: bool,
 }
@@ -100,7 +102,7 @@ impl Connection {
     ) -> Result<(usize, Event), ProtocolError> {
         match &mut self.state {
             State::Idle { progress, .. } => match progress.advance(input, head, cfg)? {
-                Some(()) => Ok(self.begin_body(head, now)),
+                Some(()) => Ok(self.begin_body(head, cfg, now)),
                 None if progress.has_begun() => {
                     self.state = State::Head { progress: *progress };
                     self.since = now;
@@ -109,7 +111,7 @@ impl Connection {
                 None => Ok((progress.take_empty_lines(), Event::NeedData)),
             },
             State::Head { progress } => match progress.advance(input, head, cfg)? {
-                Some(()) => Ok(self.begin_body(head, now)),
+                Some(()) => Ok(self.begin_body(head, cfg, now)),
                 None => Ok((0, Event::NeedData)),
             },
             State::Length { left, body } => {
@@ -117,7 +119,7 @@ impl Connection {
                 if run == 0 {
                     return Ok((0, Event::NeedData));
                 }
-                body.received(run, now);
+                body.received(run, &cfg.timeouts, now);
                 *left -= run as u64;
                 if *left == 0 {
                     self.state = State::End;
@@ -126,7 +128,7 @@ impl Connection {
             }
             State::Chunked { decoder, body } => {
                 let (consumed, step) = decoder.decode(input, &cfg.limits)?;
-                body.received(consumed, now);
+                body.received(consumed, &cfg.timeouts, now);
                 match step {
                     Step::NeedData => Ok((consumed, Event::NeedData)),
                     Step::Data(range) => Ok((consumed, Event::Body(range))),
@@ -144,8 +146,13 @@ impl Connection {
         }
     }
 
-    fn begin_body(&mut self, head: &RequestHead, now: Moment) -> (usize, Event) {
-        let body = Body { received: 0, last: now, awaits_continue: head.expect_continue };
+    fn begin_body(&mut self, head: &RequestHead, cfg: &Config, now: Moment) -> (usize, Event) {
+        let body = Body {
+            begun: false,
+            last: now,
+            paid_until_us: microseconds(now + cfg.timeouts.body_idle),
+            awaits_continue: head.expect_continue,
+        };
         self.since = now;
         self.state = match head.framing {
             BodyFraming::None | BodyFraming::Length(0) => State::End,
@@ -182,10 +189,7 @@ impl Connection {
         let deadline = match &self.state {
             State::Idle { fresh: true, .. } | State::Head { .. } => self.since + cfg.timeouts.header,
             State::Idle { fresh: false, .. } => self.since + cfg.timeouts.keepalive,
-            State::Length { body, .. } | State::Chunked { body, .. } => {
-                let idle = body.last + cfg.timeouts.body_idle;
-                body.rate_deadline(self.since, &cfg.timeouts).map_or(idle, |slow| slow.min(idle))
-            }
+            State::Length { body, .. } | State::Chunked { body, .. } => body.deadline(),
             State::End | State::Dispatched => return None,
         };
         (deadline != Moment(u64::MAX)).then_some(deadline)
@@ -217,7 +221,7 @@ impl Connection {
     /// yet, and [`Connection::continue_sent`] was not called.
     pub fn needs_continue(&self) -> bool {
         match &self.state {
-            State::Length { body, .. } | State::Chunked { body, .. } => body.awaits_continue && body.received == 0,
+            State::Length { body, .. } | State::Chunked { body, .. } => body.awaits_continue && !body.begun,
             _ => false,
         }
     }
@@ -231,23 +235,30 @@ impl Connection {
 }
 
 impl Body {
-    fn received(&mut self, bytes: usize, now: Moment) {
+    fn received(&mut self, bytes: usize, timeouts: &Timeouts, now: Moment) {
         if bytes > 0 {
-            self.received = self.received.saturating_add(bytes as u64);
+            self.begun = true;
             self.last = now;
+            let most = microseconds(now + timeouts.body_idle);
+            let bought = (bytes as u64).saturating_mul(1_000_000).checked_div(u64::from(timeouts.body_min_rate));
+            self.paid_until_us = bought.map_or(most, |bought| self.paid_until_us.saturating_add(bought).min(most));
         }
     }
 
-    /// The first instant at which what has been received is too little for the time since `start`.
-    fn rate_deadline(&self, start: Moment, timeouts: &Timeouts) -> Option<Moment> {
-        let paid_ms = self.received.saturating_mul(1000).checked_div(u64::from(timeouts.body_min_rate))?;
-        Some(start + Duration::from_millis(paid_ms.saturating_add(1)).max(Timeouts::BODY_GRACE))
+    /// The first instant at which too little has been received.
+    fn deadline(&self) -> Moment {
+        if self.paid_until_us == u64::MAX { Moment(u64::MAX) } else { Moment(self.paid_until_us.div_ceil(1000)) }
     }
+}
+
+fn microseconds(moment: Moment) -> u64 {
+    moment.0.saturating_mul(1000)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     const POST: &[u8] = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
@@ -359,11 +370,28 @@ mod tests {
     fn a_body_that_crawls() {
         let mut v = Virtual::new();
         v.receive(POST);
-        assert_eq!(v.deadline(), Some(5_000), "no rate is asked before the grace is over");
+        assert_eq!(v.deadline(), Some(30_000), "the credit at the beginning");
+        v.now = Moment(20_000);
+        v.receive(&[b'x'; 480]);
+        assert_eq!(v.deadline(), Some(32_000), "480 bytes buy 2 s at 240 bytes a second");
+        for step in 1..100 {
+            v.now = Moment(20_000 + step * 100);
+            v.receive(b"x");
+        }
+        assert_eq!(v.deadline(), Some(32_413), "a byte now and then buys next to nothing");
+        assert_eq!((v.at(32_412), v.at(32_413)), (Timeout::NotYet, Timeout::Refuse(BODY_TOO_SLOW)));
+    }
+
+    #[test]
+    fn a_body_cannot_pay_in_advance_for_more_than_the_idle_time() {
+        let mut v = Virtual::new();
+        v.receive(POST);
         v.now = Moment(1_000);
-        v.receive(&[b'x'; 2_400]);
-        assert_eq!(v.deadline(), Some(10_001), "2,400 bytes pay for 10 s at 240 bytes a second");
-        assert_eq!((v.at(10_000), v.at(10_001)), (Timeout::NotYet, Timeout::Refuse(BODY_TOO_SLOW)));
+        v.receive(&[b'x'; 500_000]);
+        assert_eq!(v.deadline(), Some(31_000));
+        v.now = Moment(16_000);
+        v.receive(b"x");
+        assert_eq!(v.deadline(), Some(31_005), "and not for half an hour, a byte at a time");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! from memory) can be given; the receiver starts it anew with the bytes that were read so far.
 
 use super::Reactor;
-use crate::connection::{Connection, Stage};
+use crate::connection::Connection;
 use crate::content::Body;
 use crate::request::ReadyRequest;
 use crate::slab::Key;
@@ -47,19 +47,9 @@ impl Reactor {
     /// Gives the connection away if it is between two requests. Says whether it is gone.
     pub(super) fn give_idle(&mut self, key: Key) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return false };
-        let between = connection.stage == Stage::Receiving
-            && connection.partial.is_none()
-            && connection.outbox.is_none()
-            && !connection.peer_closed;
-        if !(self.generous && between) {
-            return false;
-        }
-        let input = std::mem::take(&mut connection.input);
-        let given = self.give(key, &input);
-        if !given && let Some(connection) = self.connections.get_mut(key) {
-            connection.input = input;
-        }
-        given
+        // Not with part of a head: the time it may take would begin anew with each hand-over.
+        let between = connection.is_idle() && connection.outbox.is_none() && !connection.peer_closed;
+        self.generous && between && self.give(key, &[])
     }
 
     /// Gives requests that wait here to siblings, oldest first, as far as they can be given. With `force` also when no
@@ -121,6 +111,9 @@ impl Reactor {
     pub(super) fn take_given(&mut self) -> bool {
         let mut taken = false;
         for _ in 0..self.settings.accept_batch {
+            if self.connections.len() >= self.settings.max_connections && !self.draining {
+                break;
+            }
             let Some(handover) = &self.handover else { break };
             let mut message = Vec::new();
             let socket = match channel::receive(handover.take.as_fd(), &mut message) {

@@ -397,6 +397,14 @@ impl Reactor {
                 }
             },
             Stage::InApplication | Stage::Delivering { .. } => {
+                // The kernel says that a socket is writable when a good part of its buffer is free, which at a few kilobytes a
+                // second takes longer than any sensible timeout; but the buffer tells whether the client takes anything.
+                let in_kernel = socket::unacknowledged(connection.socket.as_fd());
+                if in_kernel < connection.in_kernel {
+                    connection.in_kernel = in_kernel;
+                    connection.deadline = now + config.timeouts.write_idle;
+                    return self.schedule(key);
+                }
                 self.counters.timeouts += 1;
                 self.observer.notice(&Notice::WriteTimeout(connection.peer));
                 self.reset(key);

@@ -299,8 +299,10 @@ impl Reactor {
         let sample = &sample[..sample.len().min(Notice::SAMPLE)];
         self.observer.notice(&Notice::Refused { peer: connection.peer, error, sample });
         connection.partial = None;
-        connection.input = Vec::new();
         self.answer_and_close(key, error.status, error.code);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.input = Vec::new();
+        }
     }
 
     /// While lingering, everything is read and nothing is kept.

@@ -63,10 +63,15 @@ impl Reactor {
     pub fn standing(&mut self, key: Key) -> Sent {
         match self.connections.get_mut(key) {
             Some(connection) if connection.stage != Stage::InApplication => Sent::Gone,
-            Some(connection) if connection.undelivered() > self.settings.response_spool => Sent::FarBehind,
+            Some(connection) if connection.kept() > self.settings.response_spool => Sent::FarBehind,
             Some(_) => Sent::Accepted,
             None => Sent::Gone,
         }
+    }
+
+    /// Bytes that are kept for a client.
+    pub fn kept_for(&mut self, key: Key) -> u64 {
+        self.connections.get_mut(key).map_or(0, |connection| connection.kept())
     }
 
     /// The socket of a connection whose client the application has to wait for.
@@ -103,6 +108,7 @@ impl Reactor {
             // The application may have taken long since the last look at the clock.
             self.now = crate::sys::clock::now();
             connection.deadline = self.now + self.settings.http.timeouts.write_idle;
+            connection.in_kernel = socket::unacknowledged(connection.socket.as_fd());
         }
         let room = Room { memory: self.settings.response_memory, folder: &self.settings.spool_folder };
         let kept = connection.outbox.get_or_insert_default().push(rest, room);
@@ -112,11 +118,7 @@ impl Reactor {
             return Sent::Gone;
         }
         self.schedule(key);
-        if self
-            .connections
-            .get_mut(key)
-            .is_some_and(|connection| connection.undelivered() > self.settings.response_spool)
-        {
+        if self.connections.get_mut(key).is_some_and(|connection| connection.kept() > self.settings.response_spool) {
             return Sent::FarBehind;
         }
         Sent::Accepted
@@ -142,6 +144,7 @@ impl Reactor {
                 let more = progress.more;
                 if progress.moved || connection.deadline == Moment(u64::MAX) {
                     connection.deadline = self.now + self.settings.http.timeouts.write_idle;
+                    connection.in_kernel = socket::unacknowledged(connection.socket.as_fd());
                 }
                 self.schedule(key);
                 if more {
@@ -225,7 +228,9 @@ impl Reactor {
     /// An answer of the server's own, the last one on this connection.
     pub(super) fn answer_and_close(&mut self, key: Key, status: u16, code: &str) {
         let mut answer = Vec::with_capacity(256);
-        let is_head = self.connections.get_mut(key).is_some_and(|connection| connection.is_head);
+        // Of a head that was refused, too, the first bytes may say HEAD.
+        let is_head = |connection: &mut Connection| connection.is_head || connection.input.starts_with(b"HEAD ");
+        let is_head = self.connections.get_mut(key).is_some_and(is_head);
         let server = self.settings.server_field.as_deref();
         response::error_response(&mut answer, status, code, &self.date.get(), server, is_head);
         if self.send(key, &answer) == Sent::Gone {

@@ -1,7 +1,7 @@
 //! One worker's place on the board: where in its life it is, and what it does.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, fence};
 
 use asteri_proto::time::Moment;
 
@@ -21,10 +21,11 @@ pub enum WorkerState {
     Ready = 2,
     /// Serving, but has reached its number of requests and wants to be replaced. Written by the worker.
     Retiring = 3,
-    /// Finishing what it has; accepts no more once its accept queue is empty. Written by the worker.
+    /// Finishing what it has; accepts no more once its accept queue is empty. Written by the worker; and by the arbiter when a
+    /// call exceeds its time: should it come back, `TERM` follows.
     Draining = 4,
-    /// Nobody should count on it any more: it is done and about to exit (written by the worker), or the arbiter is about to
-    /// kill it.
+    /// The end: the worker is about to exit (written by the worker), or the arbiter about to kill it (written by the arbiter).
+    /// A worker that finds it begins no call any more, and waits for a signal.
     Exited = 5,
 }
 
@@ -122,9 +123,12 @@ impl Slot {
         self.busy_since_ms.store(now.0.max(1), Release);
     }
 
-    /// Worker: the call is over (its iterator closed too); counts the request.
+    /// Worker: the call is over (its iterator closed too); counts the request. A [`state`](Self::state) read afterwards tells
+    /// whether the arbiter has [given the worker up](Self::give_up) over that call.
     pub fn end_call(&self, now: Moment) {
         self.busy_since_ms.store(0, Release);
+        // With the one in `give_up`: of two that write one word and then read the other's, at least one sees the other.
+        fence(SeqCst);
         self.heartbeat_ms.store(now.0, Relaxed);
         self.counters.requests.increment();
     }
@@ -182,6 +186,20 @@ impl Slot {
     /// arbiter afterwards.
     pub fn set_answered(&self) {
         self.answered.store(self.answer_wanted.load(Relaxed), Release);
+    }
+
+    /// Arbiter, immediately before it kills the worker over the call that began at `since` (`None`: over no call): makes the
+    /// state `Exited`. `false`: the call is over, or another runs; then the worker is [`Draining`](WorkerState::Draining) and
+    /// to be spared. After `true`, the worker finds `Exited` when the call comes to its end.
+    #[must_use]
+    pub fn give_up(&self, since: Option<Moment>) -> bool {
+        self.set_state(WorkerState::Exited);
+        fence(SeqCst);
+        let is_same = self.busy_since() == since;
+        if !is_same {
+            self.set_state(WorkerState::Draining);
+        }
+        is_same
     }
 
     /// Arbiter: whether what [`want_answer`](Self::want_answer) asked for is done.

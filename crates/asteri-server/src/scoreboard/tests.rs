@@ -50,6 +50,21 @@ fn idle_siblings_are_ready_and_have_no_call() {
 }
 
 #[test]
+fn a_worker_whose_call_is_over_is_not_given_up() {
+    let board = Scoreboard::new(1).unwrap();
+    let slot = board.slot(0);
+    slot.begin_call(Moment(100), b"GET", b"/slow");
+    slot.end_call(Moment(200));
+    assert!(!slot.give_up(Some(Moment(100))));
+    slot.begin_call(Moment(200), b"GET", b"/other");
+    assert!(!slot.give_up(Some(Moment(100))));
+    assert_eq!(slot.state(), WorkerState::Draining);
+    assert!(slot.give_up(Some(Moment(200))));
+    slot.end_call(Moment(300));
+    assert_eq!(slot.state(), WorkerState::Exited);
+}
+
+#[test]
 fn a_late_answer_is_not_given_to_the_next_request() {
     let board = Scoreboard::new(1).unwrap();
     let slot = board.slot(0);

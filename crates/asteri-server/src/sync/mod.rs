@@ -20,6 +20,7 @@ use crate::responder::{Responder, State};
 use crate::settings::Settings;
 use crate::sys::epoll::{Epoll, Event};
 use crate::sys::eventfd::EventFd;
+use crate::sys::forks;
 use asteri_proto::h1::response::ResponseContext;
 use standby::Standby;
 use std::io;
@@ -33,6 +34,10 @@ use std::time::Duration;
 pub trait Application {
     /// Answers one request. A panic is taken as a failure of this request alone.
     fn call(&mut self, request: &mut ReadyRequest, out: &mut Responder<'_>);
+
+    /// A child that the application has forked has come back from [`Application::call`] and is about to be ended: the last chance
+    /// to flush what it has written.
+    fn leave_child(&mut self) {}
 
     /// Runs `wait`, which may take long and touches nothing of the application, with the interpreter let go.
     fn block(wait: &mut dyn FnMut());
@@ -150,6 +155,7 @@ pub enum Left {
 /// # Errors
 /// When the reactor cannot be set up: no descriptors, no threads.
 pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Result<Left> {
+    forks::notice();
     let epoll = Arc::new(Epoll::new()?);
     let Worker { listeners, handover, mut control_fds, control, settings, observer } = worker;
     let orders = EventFd::new()?;
@@ -295,6 +301,10 @@ impl<'a, A: Application> Host<'a, A> {
         // The responder aborts the response when it is dropped unfinished, so nothing is left half done by a panic.
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| application.call(&mut request, &mut responder)));
         drop(responder);
+        if forks::is_child() {
+            application.leave_child();
+            forks::leave(i32::from(outcome.is_err()));
+        }
         shared.standby.call_ends(call);
         shared.control.in_application(None);
         drop(outcome);

@@ -6,6 +6,7 @@ pub mod channel;
 pub mod clock;
 pub mod epoll;
 pub mod eventfd;
+pub mod forks;
 pub mod listen;
 pub mod process;
 pub mod signals;

@@ -142,6 +142,16 @@ pub fn memory_file(name: &CStr) -> io::Result<File> {
     }
 }
 
+/// Takes the exclusive advisory lock on `file`, which goes with the last descriptor of this opening. `false`: another has it.
+pub fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: flock takes two integers and touches no memory.
+    match uninterrupted(|| unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A header and a table of equal items in one anonymous mapping that children made by fork share with their parent.
 ///
 /// Sharing between processes is sharing between threads as far as memory goes, hence the bounds `Sync`. The values are

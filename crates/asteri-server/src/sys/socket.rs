@@ -179,6 +179,15 @@ pub fn send_file(socket: BorrowedFd<'_>, file: BorrowedFd<'_>, offset: u64, leng
     }
 }
 
+/// Bytes that were sent and that the peer has not acknowledged (or, on a Unix socket, not read).
+#[must_use]
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> u32 {
+    let mut count: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the same number as TIOCOUTQ) writes one c_int.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result < 0 { 0 } else { count.cast_unsigned() }
+}
+
 /// Tells the peer that nothing more will be sent, and goes on receiving.
 pub fn shutdown_sending(socket: BorrowedFd<'_>) {
     // SAFETY: no pointers are passed. Failure means that the peer has gone already.

@@ -165,6 +165,8 @@ impl Application for Echo {
         } else if let Some(count) = number("/sleep-then-bytes/") {
             std::thread::sleep(Duration::from_millis(300));
             body = vec![b'x'; usize::try_from(count).unwrap()];
+        } else if let Some(count) = number("/file/") {
+            return send_file(out, count);
         } else if let Some(count) = number("/stream/") {
             return stream(out, usize::try_from(count).unwrap());
         } else if path == "/panic" {
@@ -182,6 +184,18 @@ impl Application for Echo {
 
     fn block(wait: &mut dyn FnMut()) {
         wait();
+    }
+}
+
+/// Sends a file of so many bytes.
+fn send_file(out: &mut Responder<'_>, count: u64) {
+    let file = asteri_server::sys::tempfile::unnamed(&std::env::temp_dir()).unwrap();
+    file.set_len(count).unwrap();
+    let (context, date) = (out.context(), out.date());
+    let head = HeadWriter::start(out.buffer(), context, 200, b"OK").unwrap();
+    let head = head.finish(Some(count), &date, None);
+    if out.send_file(file.into(), 0, count).is_ok() {
+        out.finish(head.keep_alive);
     }
 }
 
