@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use asteri_arbiter::arbiter::{Seat, exit_code};
@@ -132,7 +132,8 @@ fn serve(py: Python<'_>, seat: Seat, gateway: Gateway, access_log: Option<Arc<Ac
                 }
             }
         }),
-        orphaned: AtomicBool::new(false),
+        graceful_timeout: seat.config.graceful_timeout(),
+        orphaned_ms: AtomicU64::new(0),
     });
     board.slot(index).set_state(WorkerState::Ready);
     control.notify.wake();
@@ -188,6 +189,13 @@ struct SyncWorker<'py> {
 impl Application for SyncWorker<'_> {
     fn call(&mut self, request: &mut ReadyRequest, out: &mut Responder<'_>) {
         self.gateway.serve(self.py, request, out);
+    }
+
+    fn leave_child(&mut self) {
+        // As the interpreter would at its end, which the child does not come to.
+        for stream in ["stdout", "stderr"] {
+            let _ = self.py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+        }
     }
 
     fn block(wait: &mut dyn FnMut()) {

@@ -9,9 +9,11 @@ use crate::sys::clock;
 use crate::sys::epoll;
 use crate::sys::eventfd::EventFd;
 use crate::sys::signals::{Receiver, Signal};
+use asteri_proto::time::Moment;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The signals that a worker takes over. Those that are meant for the arbiter are taken over to be ignored: sent to all
 /// processes of the server by name, they would end or stop a worker.
@@ -44,8 +46,10 @@ pub struct WorkerControl {
     pub reopen_logs: Box<dyn Fn() + Send + Sync>,
     /// Called once, when the worker is told to leave without finishing.
     pub on_quit: Box<dyn Fn(Signal) + Send + Sync>,
-    /// Set when the arbiter was found dead.
-    pub orphaned: AtomicBool,
+    /// How long a worker whose arbiter has died may take to finish: nobody else would end it.
+    pub graceful_timeout: Duration,
+    /// When the arbiter was found dead, in milliseconds; 0 as long as it lives.
+    pub orphaned_ms: AtomicU64,
 }
 
 impl WorkerControl {
@@ -78,7 +82,10 @@ impl Control for WorkerControl {
                 return Order::Quit;
             }
         }
-        if self.arbiter_is_gone() && !self.orphaned.swap(true, Ordering::Relaxed) {
+        let now = clock::now().0;
+        if self.arbiter_is_gone()
+            && self.orphaned_ms.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             order = Order::Drain { empty_queue: true };
         }
         if let Order::Drain { .. } = order {
@@ -124,6 +131,11 @@ impl Control for WorkerControl {
 
     fn idle_sibling(&self) -> bool {
         self.scoreboard.idle_siblings(self.slot) > 0
+    }
+
+    fn must_end(&self) -> bool {
+        let orphaned = Moment(self.orphaned_ms.load(Ordering::Relaxed));
+        orphaned != Moment(0) && clock::now() >= orphaned + self.graceful_timeout
     }
 
     fn is_condemned(&self) -> bool {

@@ -69,6 +69,11 @@ pub trait Control: Send + Sync {
         false
     }
 
+    /// Whether the process has to be ended even if the application has not come back: there is nobody else who would.
+    fn must_end(&self) -> bool {
+        false
+    }
+
     /// Whether the arbiter has given up on this worker and replaced it.
     fn is_condemned(&self) -> bool {
         false

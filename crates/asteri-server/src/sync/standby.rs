@@ -13,6 +13,7 @@ use super::Shared;
 use crate::reactor::{Scratch, Turner};
 use crate::sys::epoll;
 use crate::sys::eventfd::EventFd;
+use crate::sys::forks;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -148,6 +149,9 @@ fn stand_in(shared: &Shared, call: u64, scratch: &mut Scratch) {
     standby.enter(ACTIVE);
     let mut hung_answered = false;
     while standby.call.load(Ordering::SeqCst) == call && !standby.ended() {
+        if shared.control.must_end() {
+            forks::leave(1);
+        }
         let accept = shared.control.accept_while_busy();
         let mut reactor = shared.lock();
         // Looked at again under the lock: from here on the application's thread waits for us, not we for it.
