@@ -29,10 +29,10 @@ import sys, venv, ensurepip
 sys.exit(sys.version_info < (3, 10) or sys.implementation.name != "cpython" or print(sys.executable))' 2>/dev/null || true
 }
 
-# Prints the interpreter to build for: $PYTHON, else the first that serves.
+# Prints the interpreter to build for: $PYTHON, else the one of .venv, else the first that serves.
 find_python() {
     local name found
-    for name in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python3.14 python}; do
+    for name in ${PYTHON:-"$VENV/bin/python" python3 python3.13 python3.12 python3.11 python3.10 python3.14 python}; do
         found=$(usable_python "$name")
         if [ -n "$found" ]; then
             printf '%s\n' "$found"

@@ -313,7 +313,7 @@ def test_a_body_that_stops_is_ended_by_408(serve):
 
 
 def test_a_body_below_the_minimum_rate_is_ended_by_408(serve):
-    server = serve("basic:app", "--body-min-rate", "1000")
+    server = serve("basic:app", "--body-min-rate", "1000", "--body-timeout", "3")
     with server.connect() as connection:
         connection.send(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
         begun = time.monotonic()

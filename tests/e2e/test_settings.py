@@ -359,10 +359,6 @@ def test_uploads_and_reloads_work_without_privileges(serve_as):
     assert server.fetch("POST", "/upload", body=b"x" * 1_000_000).text.startswith("1000000 ")
 
 
-def test_worker_tmp_dir_is_accepted(serve, tmp_path):
-    assert serve("basic:app", "--worker-tmp-dir", str(tmp_path)).fetch().status == 200
-
-
 # -- content in files --------------------------------------------------------------------------------------------------
 
 
@@ -455,6 +451,26 @@ def test_forwarder_headers(serve):
     seen = server.fetch("GET", "/", fields={"X_Remote_User": "alice", "X_Other": "1"}).json()["fields"]
     assert seen.get("HTTP_X_REMOTE_USER") == "alice"
     assert "HTTP_X_OTHER" not in seen
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--worker-tmp-dir", "/tmp"], ["--http-parser", "auto"], ["--no-control-socket"]]
+)
+def test_accepted_for_the_sake_of_gunicorn(serve, arguments):
+    """There is nothing to switch: heartbeats need no file, there is one parser, and no control socket yet."""
+    assert serve("basic:app", *arguments).fetch().status == 200
+
+
+@pytest.mark.parametrize("option", ["--print-config", "--help", "--version"])
+def test_a_reader_that_leaves_is_no_crash(option):
+    """`asteri --print-config | head -1`."""
+    process = subprocess.Popen(
+        [*command(), option, "basic:app"], cwd=APPS, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=30)
+    assert b"panicked" not in errors and b"Traceback" not in errors, errors.decode()
 
 
 @pytest.mark.skipif(not is_asteri(), reason="concerns the package")

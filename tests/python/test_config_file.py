@@ -52,13 +52,16 @@ def load(tmp_path, monkeypatch):
     """Runs the text of a config file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
 
     def load(text: str, name: str = "asteri.conf.py"):
         file = tmp_path / name
         file.write_text(text)
         return _config.load_file(file)
 
-    return load
+    yield load
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
 
 
 def test_names_and_lines(load):
@@ -114,6 +117,21 @@ def test_modules_beside_the_file_can_be_imported(load, tmp_path):
     assert _config.load_module("shop_settings") == [("keepalive", 5, 1, False)]
     (tmp_path / "shop_settings.py").write_text("keepalive = 50  # another size, so that the cache notices\n")
     assert _config.load_module("shop_settings") == [("keepalive", 50, 1, False)]
+
+
+def test_a_module_is_imported_anew_each_time(load, tmp_path):
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    load("")
+    # The sizes differ, so that the cached bytecode is seen to be old within the same second.
+    for source, expected in [("workers = 2\n", 2), ("workers = 1 / 0\n", None), ("workers = 16\n", 16)]:
+        (package / "conf.py").write_text(source)
+        if expected is None:
+            with pytest.raises(_config.ConfigFileError, match="ZeroDivisionError"):
+                _config.load_module("shop.conf")
+        else:
+            assert _config.load_module("shop.conf") == [("workers", expected, 1, False)]
 
 
 @pytest.mark.parametrize(

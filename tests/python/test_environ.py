@@ -94,7 +94,7 @@ def test_targets(environ, target, path, query):
 
 def test_asterisk_form(environ):
     seen = environ("*", method="OPTIONS")
-    assert (seen["REQUEST_METHOD"], seen["PATH_INFO"], seen["RAW_URI"]) == ("OPTIONS", "*", "*")
+    assert (seen["REQUEST_METHOD"], seen["PATH_INFO"], seen["RAW_URI"]) == ("OPTIONS", "", "*")
 
 
 def test_absolute_form_replaces_host(environ):
@@ -167,6 +167,26 @@ def test_script_name_of_the_process(environ, serve):
     seen = environ("/app", app_options={"script_name": "/app"})
     assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("/app", "")
     assert serve(lambda *_: None, script_name="/app").get("/apple").status.startswith("400")
+
+
+@pytest.mark.parametrize("written", ["/", "//", ""])
+def test_an_application_at_the_root_has_no_script_name(environ, written):
+    seen = environ("/app/page", app_options={"script_name": written})
+    assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("", "/app/page")
+    seen = environ("/app/page", headers=[("SCRIPT_NAME", written)], app_options={"trusted": True})
+    assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("", "/app/page")
+
+
+@pytest.mark.parametrize("written", ["/caf\xe9/a", "/caf\xe9/a/", "/caf%C3%A9/a", "/c%61f%C3%A9/a//"])
+@pytest.mark.parametrize("path", ["/caf%C3%A9/a/%20b", "/caf%c3%a9/%61/ b".replace(" ", "%20")])
+def test_script_name_is_decoded_and_has_no_slash_at_its_end(environ, written, path):
+    seen = environ(path, app_options={"script_name": written})
+    assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("/caf\xc3\xa9/a", "/ b")
+
+
+def test_of_several_content_types_the_first_counts(environ):
+    headers = [("Content-Type", "text/x"), ("X-A", "1"), ("content-type", "application/json")]
+    assert environ(method="POST", body=b"abc", headers=headers)["CONTENT_TYPE"] == "text/x"
 
 
 def test_unix_socket(environ):

@@ -151,6 +151,20 @@ def test_errors_are_written_as_whole_lines(serve):
     assert client.log.endswith("five\n")
 
 
+def test_errors_cannot_steer_a_terminal(serve):
+    def app(environ, start_response):
+        errors = environ["wsgi.errors"]
+        written = '\x1b]0;title\x07\tcaf\xe9\0\r\n\x7f\x9b31m \\ "quoted"\n'
+        assert errors.write(written) == len(written)
+        start_response("200 OK", [])
+        return []
+
+    client = serve(app)
+    client.get()
+    lines = client.log_path.read_bytes().decode().split("\n")
+    assert lines == ["\\x1b]0;title\\x07\tcaf\xe9\\x00\\x0d", '\\x7f\\xc2\\x9b31m \\ "quoted"', ""]
+
+
 def test_errors_want_text(serve):
     def app(environ, start_response):
         with pytest.raises(TypeError):
@@ -249,6 +263,28 @@ def test_what_is_no_plain_file_is_read_through_its_own_read(serve, path, tmp_pat
         if expected is not None:
             assert response.unchunked() == expected
         assert files[0].closed
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+def test_files_without_a_size_are_read(serve, buffering, tmp_path):
+    app, files = wrapping(lambda: open("/proc/self/status", "rb", buffering=buffering))  # noqa: PTH123
+    response = serve(app).get()
+    assert b"Name:\t" in response.unchunked()
+    assert files[0].closed
+    empty = tmp_path / "empty"
+    empty.touch()
+    app, _ = wrapping(lambda: empty.open("rb", buffering=buffering))
+    response = serve(app).get()
+    assert (response.field("Content-Length"), response.body) == ("0", b"")
+
+
+def test_a_file_without_end_is_left_when_the_declared_length_is_reached(serve):
+    app, files = wrapping(lambda: open("/dev/zero", "rb"), fields=[("Content-Length", "10")])  # noqa: PTH123
+    client = serve(app)
+    response = client.get()
+    assert (response.body, response.connection) == (bytes(10), "kept-alive")
+    assert client.log.count("longer than its Content-Length") == 1
+    assert files[0].closed
 
 
 def test_a_wrapper_in_other_hands_is_an_iterable(serve, path):

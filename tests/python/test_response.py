@@ -126,6 +126,30 @@ def test_too_long_is_cut_and_logged(serve, body):
     assert "cut=1" in client.log
 
 
+@pytest.mark.parametrize("length", ["3", "4", "0"])
+def test_an_iterable_without_end_is_left_when_its_length_is_reached(serve, length):
+    body = Body(iter(lambda: b"ab", b""))
+    client = serve(returning(body, fields=[("Content-Length", length)]))
+    response = client.get()
+    assert (response.body, response.connection) == ((b"ab" * 3)[: int(length)], "kept-alive")
+    assert body.asked <= int(length) // 2 + 1
+    assert body.closed == 1
+    assert client.log.count("longer than its Content-Length") == 1
+
+
+def test_an_iterable_of_the_declared_length_runs_to_its_end(serve):
+    ended = []
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "3")])
+        yield b"abc"
+        yield b""
+        ended.append(True)
+
+    client = serve(app)
+    assert (client.get().body, client.log, ended) == (b"abc", "", [True])
+
+
 def test_head_sends_the_head_only(serve):
     client = serve(returning([b"hello"]))
     response = client.get(method="HEAD")

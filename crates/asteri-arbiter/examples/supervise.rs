@@ -3,7 +3,10 @@
 //! `supervise DIR` takes its configuration from files in DIR, which tests rewrite before they send signals:
 //!
 //! * `config`: arguments as on the command line of `asteri`; read again on `SIGHUP`.
-//! * `boot`: what a worker does before it is ready: `ok`, `exit CODE`, `hang` (deaf to signals), `wait FILE` (until it exists).
+//! * `boot`: what a worker does before it is ready: `ok`, `exit CODE`, `hang` (deaf to signals), `wait FILE` (until it exists),
+//!   `first FILE` (only the first worker becomes ready, and makes the file).
+//!
+//! * `linger`: as long as it exists, a worker that was told to leave stays, with its listeners closed.
 //!
 //! Workers speak lines over their sockets, one command per connection, see `Worker::obey`.
 
@@ -64,9 +67,14 @@ impl Interpreter for NoInterpreter {
     }
 }
 
+/// How long the call after a late one takes: longer than the arbiter would wait before it kills.
+const AFTERWARDS: Duration = Duration::from_millis(750);
+
 struct Worker {
     seat: Seat,
     signals: Receiver,
+    /// While it exists, a worker that was told to leave does not.
+    linger: PathBuf,
 }
 
 impl Worker {
@@ -85,6 +93,11 @@ impl Worker {
                     std::thread::park();
                 }
             }
+            ("first", file) => {
+                while fs::File::create_new(file).is_err() {
+                    std::thread::park();
+                }
+            }
             ("wait", file) => {
                 while !Path::new(file).exists() {
                     std::thread::sleep(Duration::from_millis(5));
@@ -93,45 +106,59 @@ impl Worker {
             _ => {}
         }
         let handled = [Signal::TERM, Signal::QUIT, Signal::INT, Signal::USR1, Signal::dump_stack()];
-        let worker = Worker { signals: Receiver::install(&handled).expect("handlers"), seat };
+        let signals = Receiver::install(&handled).expect("handlers");
+        let worker = Worker { signals, seat, linger: dir.join("linger") };
         worker.seat.slot().set_dumps_stack();
         worker.seat.slot().set_state(WorkerState::Ready);
         worker.seat.notify.wake();
         worker
     }
 
-    fn serve(self) -> ! {
+    fn serve(mut self) -> ! {
         let listeners: Vec<TcpListener> = self.seat.listeners.iter().map(|listener| owned(listener.as_fd())).collect();
         loop {
             let fds = [self.signals.as_fd(), self.seat.arbiter_alive.as_fd(), listeners[0].as_fd()];
             let [_, orphaned, _] = process::wait_readable(fds, Some(Duration::from_millis(100))).expect("poll");
             self.seat.slot().beat(clock::now());
-            self.on_signals();
-            if orphaned {
-                self.leave();
+            if self.on_signals() || orphaned {
+                break;
             }
             for listener in &listeners {
-                if let Ok((client, _)) = listener.accept() {
+                // Before each call: a worker that the arbiter has given up begins none.
+                if matches!(self.seat.slot().state(), WorkerState::Ready | WorkerState::Retiring)
+                    && let Ok((client, _)) = listener.accept()
+                {
                     self.obey(client);
                 }
             }
         }
+        self.seat.slot().set_state(WorkerState::Draining);
+        // Others serve what waits there, or nobody does.
+        while !self.seat.slot().is_replaced()
+            && let Some((client, _)) = listeners.iter().find_map(|listener| listener.accept().ok())
+        {
+            self.obey(client);
+        }
+        self.seat.listeners.clear();
+        drop(listeners);
+        while self.linger.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        exit(exit_code::OK)
     }
 
-    fn on_signals(&self) {
+    /// Whether it was told to leave.
+    fn on_signals(&self) -> bool {
+        let mut leave = false;
         for (signal, _) in self.signals.take() {
             match signal {
-                Signal::TERM => self.leave(),
+                Signal::TERM => leave = true,
                 Signal::QUIT | Signal::INT => exit(0),
                 Signal::USR1 => drop(self.seat.log.reopen()),
                 _ => self.dump_stack(),
             }
         }
-    }
-
-    fn leave(&self) -> ! {
-        self.seat.slot().set_state(WorkerState::Draining);
-        exit(exit_code::OK)
+        leave
     }
 
     fn dump_stack(&self) {
@@ -170,6 +197,13 @@ impl Worker {
                 std::thread::sleep(Duration::from_millis(ms.parse().expect("milliseconds")));
                 "slept".to_owned()
             }
+            ("late", step) => {
+                self.be_late(step == "answer");
+                slot.end_call(clock::now());
+                slot.begin_call(clock::now(), b"GET", b"innocent");
+                std::thread::sleep(AFTERWARDS);
+                "late".to_owned()
+            }
             ("retire", _) => {
                 slot.set_state(WorkerState::Retiring);
                 self.seat.notify.wake();
@@ -184,6 +218,21 @@ impl Worker {
         // The client may have left; that is its business.
         let _ = writeln!(&client, "{answer}");
         slot.end_call(clock::now());
+    }
+
+    /// The application exceeds its time and comes back when the arbiter has asked for the stack, or else for an answer.
+    fn be_late(&self, answer: bool) {
+        loop {
+            let _ = process::wait_readable([self.signals.as_fd()], Some(Duration::from_millis(5)));
+            // TERM is lost here: the arbiter sends another when it finds the worker to be late only.
+            let asked = self.signals.take().iter().any(|&(signal, _)| signal == Signal::dump_stack());
+            if asked && answer {
+                self.dump_stack();
+            }
+            if asked && !answer || self.seat.slot().answer_due() {
+                return;
+            }
+        }
     }
 
     /// The application hangs for ever. The rest of this function is what the standby thread does in the product.

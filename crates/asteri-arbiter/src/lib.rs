@@ -4,3 +4,4 @@ pub mod arbiter;
 pub mod logs;
 pub mod notices;
 pub mod settings;
+pub mod terminal;

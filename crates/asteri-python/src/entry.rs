@@ -1,11 +1,13 @@
 //! The way into the server from Python, and the way out of each of its processes.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::sync::Arc;
 
 use asteri_arbiter::arbiter::{self, Load, Outcome, exit_code};
-use asteri_arbiter::logs::{AccessFormat, AccessLog, ErrorLog, shown};
-use asteri_arbiter::settings::{Action, Config, Exit, Resolved, resolve};
+use asteri_arbiter::logs::{AccessFormat, AccessLog, ErrorLog, LogFileError, shown};
+use asteri_arbiter::settings::{Action, Config, Exit, Problem, Resolved, resolve};
+use asteri_arbiter::terminal;
 use pyo3::prelude::*;
 
 use crate::host::{ConfigFiles, Host};
@@ -30,17 +32,17 @@ pub fn main(
     let resolved = match resolve(&host.argv, &|name| std::env::var_os(name), &mut python) {
         Ok(resolved) => resolved,
         Err(Exit { code, message }) if code == exit_code::OK => {
-            println!("{message}");
+            terminal::answer(message);
             return code;
         }
         Err(Exit { code, message }) => {
-            eprintln!("{message}");
+            terminal::complain(message);
             return code;
         }
     };
     match resolved.action {
         Action::PrintConfig => {
-            println!("{}", resolved.config.to_python());
+            terminal::answer(resolved.config.to_python());
             exit_code::OK
         }
         Action::CheckConfig => check(py, &host, &resolved),
@@ -48,15 +50,23 @@ pub fn main(
     }
 }
 
-/// `--check-config`: what a worker would do, up to serving.
+/// `--check-config`: what the arbiter and a worker would do, up to serving, as far as it leaves no trace.
 fn check(py: Python<'_>, host: &Host, resolved: &Resolved) -> i32 {
+    let problems = match enter_folder(&resolved.config) {
+        Ok(()) => resolved.config.rehearse(),
+        Err(problem) => vec![problem],
+    };
+    if !problems.is_empty() {
+        problems.iter().for_each(terminal::complain);
+        return exit_code::STARTUP;
+    }
     for notice in &resolved.notices {
-        eprintln!("asteri: {}: {}\n  from: {}", notice.setting, notice.text, notice.from);
+        terminal::complain(format_args!("asteri: {}: {}\n  from: {}", notice.setting, notice.text, notice.from));
     }
     match host.load_application(py, &resolved.config) {
         Ok(_) => exit_code::OK,
         Err(failure) => {
-            eprintln!("{}", failure.message(&resolved.config));
+            terminal::complain(failure.message(&resolved.config));
             failure.code
         }
     }
@@ -64,11 +74,14 @@ fn check(py: Python<'_>, host: &Host, resolved: &Resolved) -> i32 {
 
 fn serve(py: Python<'_>, host: &Host, resolved: Resolved) -> i32 {
     let config = Arc::new(resolved.config);
-    let opened = enter_folder(&config).and_then(|()| open_logs(&config));
+    let opened = enter_folder(&config).and_then(|()| match config.spool_problem() {
+        None => open_logs(&config),
+        Some(problem) => Err(problem),
+    });
     let (log, access_log) = match opened {
         Ok(logs) => logs,
-        Err(message) => {
-            eprintln!("{message}");
+        Err(problem) => {
+            terminal::complain(problem);
             return exit_code::STARTUP;
         }
     };
@@ -86,27 +99,26 @@ fn serve(py: Python<'_>, host: &Host, resolved: Resolved) -> i32 {
     }
 }
 
-fn enter_folder(config: &Config) -> Result<(), String> {
-    std::env::set_current_dir(config.chdir()).map_err(|error| {
-        let problem = config.problem("chdir", "a folder that can be entered");
-        problem.hint(format!("another folder ({error})")).to_string()
-    })
+fn enter_folder(config: &Config) -> Result<(), Problem> {
+    std::env::set_current_dir(config.chdir())
+        .map_err(|error| config.problem("chdir", &format!("a folder that can be entered ({error})")))
 }
 
 /// The logs that a configuration names.
 ///
 /// # Errors
-/// The message for the operator.
-pub fn open_logs(config: &Config) -> Result<(ErrorLog, Option<Arc<AccessLog>>), String> {
-    let log = ErrorLog::open(&config.errorlog(), config.loglevel(), config.color()).map_err(|error| {
-        config.problem("errorlog", "a file that can be written to").hint(error.to_string()).to_string()
-    })?;
+/// For the operator.
+pub fn open_logs(config: &Config) -> Result<(ErrorLog, Option<Arc<AccessLog>>), Problem> {
+    let unwritable = |setting: &str, error: LogFileError| {
+        let reason = error.source().map(ToString::to_string).unwrap_or_default();
+        let problem = config.problem(setting, &format!("a file that can be written to ({reason})"));
+        error.hint().into_iter().fold(problem, Problem::hint)
+    };
+    let log = ErrorLog::open(&config.errorlog(), config.loglevel(), config.color())
+        .map_err(|error| unwritable("errorlog", error))?;
     let Some(target) = config.accesslog() else { return Ok((log, None)) };
-    let format = AccessFormat::compile(config.access_log_format()).map_err(|error| {
-        config.problem("access_log_format", "a format of the access log").hint(error.to_string()).to_string()
-    })?;
-    let access_log = AccessLog::open(&target, format).map_err(|error| {
-        config.problem("accesslog", "a file that can be written to").hint(error.to_string()).to_string()
-    })?;
+    let format = AccessFormat::compile(config.access_log_format())
+        .map_err(|error| config.problem("access_log_format", "a format of the access log").hint(error.to_string()))?;
+    let access_log = AccessLog::open(&target, format).map_err(|error| unwritable("accesslog", error))?;
     Ok((log, Some(Arc::new(access_log))))
 }

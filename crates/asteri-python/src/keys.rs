@@ -97,7 +97,8 @@ pub enum Role {
     Cookie,
     /// `HTTP_HOST`, which the authority of an absolute-form target replaces.
     Host,
-    /// `CONTENT_TYPE`, without the prefix.
+    /// `CONTENT_TYPE`, without the prefix. A singleton: of several lines the first counts, as with most servers and
+    /// proxies, for a list of media types would be none (RFC 9110 §5.3, §8.3).
     ContentType,
     /// Framing, which was undone before the application is called: `Content-Length` is set from the length that was
     /// really received, `Transfer-Encoding` no longer describes anything.

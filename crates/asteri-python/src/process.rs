@@ -57,7 +57,10 @@ impl Interpreter for PythonProcess<'_, '_> {
         let resolved = resolve_in(&folder, &self.host.argv, &|name| std::env::var_os(name), &mut python)
             .map_err(|exit| exit.message)?;
         let config = Arc::new(resolved.config);
-        let (log, access_log) = open_logs(&config)?;
+        if let Some(problem) = config.spool_problem() {
+            return Err(problem.to_string());
+        }
+        let (log, access_log) = open_logs(&config).map_err(|problem| problem.to_string())?;
         // Configurations that only this list still knows will not be forked for any more.
         self.access_logs.retain(|(config, _)| Arc::strong_count(config) > 1);
         self.access_logs.push((Arc::clone(&config), access_log));

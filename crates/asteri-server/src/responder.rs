@@ -54,7 +54,8 @@ impl Responder<'_> {
     /// What the response head depends on. `keep_alive` is false when the server is going to close the connection.
     #[must_use]
     pub fn context(&self) -> ResponseContext {
-        self.context
+        let keep_alive = self.context.keep_alive && !self.shared.is_draining();
+        ResponseContext { keep_alive, ..self.context }
     }
 
     /// The value for the `Date` field.

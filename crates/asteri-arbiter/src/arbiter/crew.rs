@@ -12,6 +12,7 @@ use asteri_server::sys::process::{self, Pid};
 use asteri_server::sys::signals::Signal;
 
 use super::hang::Hang;
+use super::sockets::ListenerSet;
 use super::spawn::NewWorker;
 use super::supervisor::Arbiter;
 
@@ -27,11 +28,14 @@ pub(super) struct Worker {
     pub slot: usize,
     pub generation: u32,
     pub spawned: Moment,
+    pub listeners: ListenerSet,
     /// Where it writes its stack when asked to.
     pub stack_file: File,
     pub ready_since: Option<Moment>,
     /// Belongs to a generation that is being replaced.
     pub outgoing: bool,
+    /// Was given more time than `graceful_timeout` because the call that held it up was over; that happens once.
+    pub overstayed: bool,
     pub duty: Duty,
 }
 
@@ -93,6 +97,7 @@ impl Arbiter<'_> {
         }
         self.dismiss_surplus(now);
         self.dismiss_replaced(now);
+        self.close_retired();
         None
     }
 
@@ -140,15 +145,23 @@ impl Arbiter<'_> {
     /// Tells a worker to finish what it has and leave.
     pub fn dismiss(&mut self, index: usize, now: Moment) {
         let deadline = now + self.load.options.graceful_timeout;
-        // Unless an address is going out of use: then nobody else serves what waits there.
-        if self.sockets.retired.is_empty() {
-            self.board.slot(self.crew[index].slot).set_replaced();
-        }
+        self.leave_queues_to_others(index);
         self.send_away(index, Signal::TERM, deadline, now);
+    }
+
+    /// Lets a worker that is to be told to leave know that others serve what waits in its accept queues. Unless one of its
+    /// addresses is going out of use: then nobody else does.
+    pub fn leave_queues_to_others(&self, index: usize) {
+        let worker = &self.crew[index];
+        if self.sockets.are_current(&worker.listeners) {
+            self.board.slot(worker.slot).set_replaced();
+        }
     }
 
     /// Tells a worker to leave with `signal`; it is killed at `deadline`. One that is condemned already is left to its fate.
     pub fn send_away(&mut self, index: usize, signal: Signal, deadline: Moment, now: Moment) {
+        // It may have become ready since it was last looked at, and have taken a request since.
+        self.note_readiness(index, now);
         let worker = &mut self.crew[index];
         if matches!(worker.duty, Duty::Condemned(_)) {
             return;

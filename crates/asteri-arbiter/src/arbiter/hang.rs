@@ -3,6 +3,10 @@
 //! What happens to one, without the loop ever waiting: its stack is asked for and written to the log together with the
 //! request; its standby thread is asked to answer 504; then `SIGABRT`, and a second later `SIGKILL`. It counts as gone from
 //! the first step on, so its successor is already booting.
+//!
+//! If what took too long is over before `SIGABRT`, the worker was only late. Whatever it has begun since must not suffer for
+//! that: it is told to leave, like any that is replaced. Its slot says `Draining` from the first step on, and `Exited` only
+//! when nothing can save it any more.
 
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -11,7 +15,7 @@ use asteri_proto::time::Moment;
 use asteri_server::scoreboard::WorkerState;
 use asteri_server::sys::signals::Signal;
 
-use super::crew::{Duty, Worker};
+use super::crew::{Duty, QUICK, Worker};
 use super::supervisor::Arbiter;
 use crate::logs::{Field, Level};
 
@@ -29,7 +33,14 @@ const STACK_BYTES: u64 = 64 * 1024;
 /// A condemned worker: what it did, and how far its end has come.
 pub(super) struct Hang {
     why: Why,
+    /// When the call began for which the worker was condemned; `None` if it was in none.
+    since: Option<Moment>,
+    /// Its last beat before that.
+    heartbeat: Option<Moment>,
     request: Option<Vec<u8>>,
+    /// When that was.
+    condemned: Moment,
+    /// For how long what takes too long had been going on.
     running: Duration,
     requests: u64,
     /// How much was in the stack file before the stack was asked for.
@@ -37,6 +48,15 @@ pub(super) struct Hang {
     step: Step,
     /// When the step is over, whatever happens.
     until: Moment,
+}
+
+/// What is to be done next with a condemned worker.
+enum Next {
+    Wait,
+    /// The step, and when it is over whatever happens.
+    Step(Step, Moment),
+    /// What took too long is over.
+    Spare,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,20 +170,28 @@ impl Arbiter<'_> {
         let slot = self.board.slot(worker.slot);
         let stack_from = worker.stack_file.metadata().map_or(0, |meta| meta.len());
         let asked = slot.dumps_stack();
-        if asked {
-            self.signal_worker(index, Signal::dump_stack());
-        }
+        let call = matches!(why, Why::Call | Why::Staying).then_some(since);
         let hang = Hang {
             why,
-            request: slot.busy_since().and_then(|_| slot.request_line()),
+            since: call,
+            heartbeat: slot.heartbeat(),
+            // The line may be that of a later call by now.
+            request: slot.request_line().filter(|_| call.is_some() && slot.busy_since() == call),
+            condemned: now,
             running: now.saturating_since(since),
             requests: slot.counters().requests.get(),
             stack_from,
             step: Step::Stack { length: 0, look: now + GLANCE },
             until: if asked { now + PATIENCE } else { now },
         };
-        // Its siblings are not to leave it anything to do.
-        slot.set_state(WorkerState::Exited);
+        // Last, because a signal may be what ends the call.
+        if asked {
+            self.signal_worker(index, Signal::dump_stack());
+        }
+        // Its siblings are not to leave it anything to do. One that boots has to be left its chance to say that it is ready.
+        if why != Why::Boot {
+            slot.set_state(WorkerState::Draining);
+        }
         self.crew[index].duty = Duty::Condemned(hang);
         if why == Why::Boot {
             self.boot_timed_out(index, now);
@@ -175,65 +203,124 @@ impl Arbiter<'_> {
     fn kill(&mut self, index: usize, why: Why, now: Moment) {
         let hang = Hang {
             why,
+            since: None,
+            heartbeat: None,
             request: None,
+            condemned: now,
             running: Duration::ZERO,
             requests: 0,
             stack_from: 0,
             step: Step::Killed,
             until: now,
         };
+        self.board.slot(self.crew[index].slot).set_state(WorkerState::Exited);
         self.crew[index].duty = Duty::Condemned(hang);
         self.signal_worker(index, Signal::KILL);
     }
 
     /// Takes the steps whose time has come.
     fn proceed(&mut self, index: usize, now: Moment) {
-        while let Some((step, until)) = self.next_step(index, now) {
-            if let Duty::Condemned(hang) = &mut self.crew[index].duty {
-                (hang.step, hang.until) = (step, until);
+        loop {
+            match self.next_step(index, now) {
+                Next::Wait => return,
+                Next::Spare => return self.spare(index, now),
+                Next::Step(step, until) => {
+                    if let Duty::Condemned(hang) = &mut self.crew[index].duty {
+                        (hang.step, hang.until) = (step, until);
+                    }
+                }
             }
         }
     }
 
-    /// The step after the present one, with what it takes done; `None`: not yet.
-    fn next_step(&self, index: usize, now: Moment) -> Option<(Step, Moment)> {
+    /// The step after the present one, with what it takes done.
+    fn next_step(&self, index: usize, now: Moment) -> Next {
         let worker = &self.crew[index];
-        let Duty::Condemned(hang) = &worker.duty else { return None };
+        let Duty::Condemned(hang) = &worker.duty else { return Next::Wait };
         let slot = self.board.slot(worker.slot);
         match hang.step {
+            Step::Stack { .. } | Step::Answer { .. } if self.is_over(worker, hang) => Next::Spare,
             Step::Stack { length, look } => {
                 let written = worker.stack_file.metadata().map_or(0, |meta| meta.len()).saturating_sub(hang.stack_from);
                 let is_whole = now >= look && written > 0 && written == length;
                 if is_whole || now >= hang.until {
                     self.tell(worker, hang);
-                    return Some(match slot.busy_since() {
+                    return match hang.since {
                         Some(since) => {
                             slot.want_answer(since);
-                            (Step::Answer { look: now + GLANCE }, now + PATIENCE)
+                            Next::Step(Step::Answer { look: now + GLANCE }, now + PATIENCE)
                         }
-                        None => self.abort(index, now),
-                    });
+                        None => self.abort(index, hang, now),
+                    };
                 }
-                (now >= look).then(|| (Step::Stack { length: written, look: now + GLANCE }, hang.until))
-            }
-            Step::Answer { look } => {
-                // A call that came to its end just now has answered its client itself.
-                if slot.is_answered() || slot.busy_since().is_none() || now >= hang.until {
-                    return Some(self.abort(index, now));
+                if now < look {
+                    return Next::Wait;
                 }
-                (now >= look).then(|| (Step::Answer { look: now + GLANCE }, hang.until))
+                Next::Step(Step::Stack { length: written, look: now + GLANCE }, hang.until)
             }
+            Step::Answer { .. } if slot.is_answered() || now >= hang.until => self.abort(index, hang, now),
+            Step::Answer { look } if now >= look => Next::Step(Step::Answer { look: now + GLANCE }, hang.until),
             Step::Aborted if now >= hang.until => {
                 self.signal_worker(index, Signal::KILL);
-                Some((Step::Killed, now))
+                Next::Step(Step::Killed, now)
             }
-            Step::Aborted | Step::Killed => None,
+            Step::Answer { .. } | Step::Aborted | Step::Killed => Next::Wait,
         }
     }
 
-    fn abort(&self, index: usize, now: Moment) -> (Step, Moment) {
+    /// Whether what a worker was condemned for is over.
+    fn is_over(&self, worker: &Worker, hang: &Hang) -> bool {
+        let slot = self.board.slot(worker.slot);
+        match hang.why {
+            Why::Call => slot.busy_since() != hang.since,
+            // Enough is enough: with one short call after the other it would stay for ever.
+            Why::Staying => !worker.overstayed && slot.busy_since() != hang.since,
+            Why::Boot => matches!(slot.state(), WorkerState::Ready | WorkerState::Retiring),
+            Why::Silence => slot.busy_since().is_some() || slot.heartbeat() != hang.heartbeat,
+        }
+    }
+
+    /// From here on nothing can save it, unless its call has come to its end this instant.
+    fn abort(&self, index: usize, hang: &Hang, now: Moment) -> Next {
+        let worker = &self.crew[index];
+        let slot = self.board.slot(worker.slot);
+        if !slot.give_up(hang.since) {
+            if !worker.overstayed {
+                return Next::Spare;
+            }
+            slot.set_state(WorkerState::Exited);
+        }
         self.signal_worker(index, Signal::ABRT);
-        (Step::Aborted, now + ABORT_GRACE)
+        Next::Step(Step::Aborted, now + ABORT_GRACE)
+    }
+
+    /// A condemned worker was only late: it leaves in its own time, like one that is replaced.
+    fn spare(&mut self, index: usize, now: Moment) {
+        let worker = &mut self.crew[index];
+        let Duty::Condemned(hang) = std::mem::replace(&mut worker.duty, Duty::Serving) else { return };
+        let pid = worker.pid;
+        let took = hang.running + now.saturating_since(hang.condemned);
+        let what = match hang.why {
+            Why::Call | Why::Staying => "the request that took too long came to its end",
+            Why::Boot => "the worker that took too long to boot is ready",
+            Why::Silence => "the silent worker is heard again",
+        };
+        let mut fields: Vec<Field<'_>> = vec![("worker", &pid), ("after", &took)];
+        if let Some(request) = &hang.request {
+            fields.push(("request", request));
+        }
+        self.log().warning(&format!("{what}; the worker finishes what it has and leaves"), &fields);
+
+        let (grace, signal) = match &self.stop {
+            Some(stop) if stop.quick => (QUICK, Signal::QUIT),
+            _ if hang.why == Why::Staying => (QUICK, Signal::TERM),
+            _ => (self.load.options.graceful_timeout, Signal::TERM),
+        };
+        self.crew[index].overstayed |= hang.why == Why::Staying;
+        if self.stop.is_none() && hang.why != Why::Staying {
+            self.leave_queues_to_others(index);
+        }
+        self.send_away(index, signal, now + grace, now);
     }
 
     /// One record: who, in what, for how long, and the stack.

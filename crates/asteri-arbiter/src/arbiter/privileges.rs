@@ -48,6 +48,8 @@ impl Identity {
         let (uid, entry) = user.unwrap_or((own_uid, None));
         // A user without a group gets its own primary group: the arbiter's would be root's.
         let gid = group.or(entry.as_ref().map(|user| user.gid)).unwrap_or(own_gid);
+        refuse_unchanged("user", uid)?;
+        refuse_unchanged("group", gid)?;
         if (uid, gid) == (own_uid, own_gid) && !options.initgroups {
             return Ok(None);
         }
@@ -76,6 +78,17 @@ impl Identity {
         process::set_gid(self.gid)?;
         process::set_uid(self.uid)
     }
+}
+
+/// The number -1, with which the system calls mean "leave it as it is": such a worker would stay root.
+const UNCHANGED: u32 = u32::MAX;
+
+fn refuse_unchanged(setting: &'static str, id: u32) -> Result<(), IdentityError> {
+    if id != UNCHANGED {
+        return Ok(());
+    }
+    let problem = format!("{id} is not a {setting}: the system takes it for \"unchanged\", workers would stay root");
+    Err(IdentityError::new(setting, problem, Some("a name, or a smaller number")))
 }
 
 /// A user by name or number, with its entry if there is one.
@@ -140,6 +153,15 @@ mod tests {
         let error = Identity::resolve(&options(Some("nobody-by-this-name"), None)).err().unwrap();
         assert_eq!((error.setting, error.problem.as_str()), ("user", "there is no user \"nobody-by-this-name\""));
         let error = Identity::resolve(&options(None, Some("no-such-group"))).err().unwrap();
+        assert_eq!(error.setting, "group");
+    }
+
+    #[test]
+    fn the_number_that_changes_nothing_is_refused() {
+        let error = Identity::resolve(&options(Some("4294967295"), Some("1"))).err().unwrap();
+        assert_eq!(error.setting, "user");
+        assert!(error.problem.starts_with("4294967295 is not a user"), "{}", error.problem);
+        let error = Identity::resolve(&options(Some("1"), Some("4294967295"))).err().unwrap();
         assert_eq!(error.setting, "group");
     }
 

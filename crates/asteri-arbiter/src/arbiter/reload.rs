@@ -41,10 +41,15 @@ impl Arbiter<'_> {
         self.warn_of_fixed_settings(&load);
         startup::give_log_away(&load, owner);
         self.begin_generation(load, now);
-        startup::tell_listeners(&self.load, &self.sockets.current);
+        startup::tell_listeners(&self.load, &self.sockets);
     }
 
     fn begin_generation(&mut self, load: Load, now: Moment) {
+        // Signals are acted on before workers are looked at: one that has just become ready serves already, and may be the
+        // proof of the generation that this one follows.
+        for index in 0..self.crew.len() {
+            self.note_readiness(index, now);
+        }
         let target = load.options.workers.max(1);
         if target != self.target {
             self.log().info("the number of workers follows the configuration", &[("workers", &target)]);
@@ -105,15 +110,23 @@ impl Arbiter<'_> {
         if let Err(error) = self.sockets.arrange(&options.binds, &options.listen(None)) {
             self.log().error("a former address is lost", &[("address", &error.address), ("problem", &error.problem)]);
         }
-        self.sockets.close_retired();
         self.backoff.failed(now, now, true);
         for index in 0..self.crew.len() {
             let worker = &mut self.crew[index];
-            if worker.generation != failed {
-                worker.outgoing = false;
-            } else if worker.is_serving() {
+            // Those of a generation before that one, which it was replacing, still have to leave.
+            worker.outgoing = worker.generation != self.generation;
+            if worker.generation == failed && worker.is_serving() {
                 self.dismiss(index, now);
             }
+        }
+    }
+
+    /// Closes addresses that are no longer wanted, as soon as nothing can bring them back and everybody who serves them has
+    /// been told to leave. Were they open longer, clients that still come would wait for a worker that takes them no more.
+    pub fn close_retired(&mut self) {
+        if self.reload.as_ref().is_none_or(|reload| reload.proved) {
+            let serving = self.crew.iter().filter(|worker| worker.is_serving());
+            self.sockets.close_retired(serving.map(|worker| &worker.listeners));
         }
     }
 
@@ -124,7 +137,6 @@ impl Arbiter<'_> {
             reload.proved && self.ready_count() >= self.target && !self.crew.iter().any(|worker| worker.outgoing);
         if is_over {
             self.reload = None;
-            self.sockets.close_retired();
             self.log().info("Reload complete", &[("generation", &self.generation), ("workers", &self.target)]);
         }
     }

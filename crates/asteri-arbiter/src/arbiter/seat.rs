@@ -78,7 +78,9 @@ pub enum Outcome {
 /// 4. Per request [`Slot::begin_call`] and [`Slot::end_call`]; counters where things happen. While idle
 ///    [`Slot::beat`] at least once a second.
 /// 5. While a call runs the standby thread asks [`Slot::answer_due`] at least every 100 ms; if so it answers 504, calls
-///    [`Slot::set_answered`] and wakes `notify`.
+///    [`Slot::set_answered`] and wakes `notify`. While the slot says `Draining`, accept nothing new; once it says
+///    `Exited` (read after [`Slot::end_call`]), begin no call: the arbiter is about to kill. A call that comes back before that
+///    is followed by `TERM`, as if the worker were replaced.
 /// 6. After `max_requests`: `set_state(Retiring)`, wake `notify`, and go on serving until `TERM` comes.
 /// 7. On `TERM`: `set_state(Draining)`; unless [`Slot::is_replaced`], accept what waits in the accept queues (else that is
 ///    its siblings' part); close the listeners, finish, exit with 0.

@@ -1,18 +1,33 @@
 //! The listening sockets, which belong to the arbiter: those in use, and those that a reload has taken out of use.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use asteri_server::listener::{BindSpec, ListenError, ListenOptions, Listener};
 use asteri_server::sync::Handover;
+
+/// An open listener and its number: addresses come back, numbers do not.
+#[derive(Debug)]
+struct Open {
+    serial: u64,
+    listener: Listener,
+}
+
+/// Which listeners a worker has, by their numbers.
+#[derive(Debug)]
+pub(super) struct ListenerSet(Vec<u64>);
 
 /// All open listeners.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     /// What new workers listen on, in the order of the setting.
-    pub current: Vec<Listener>,
-    /// No longer wanted; kept open until the workers that still serve them have left, so that nothing in an accept queue is lost.
-    pub retired: Vec<Listener>,
+    current: Vec<Open>,
+    /// No longer wanted. Kept open as long as a reload may be taken back, and until all workers that serve them have been
+    /// told to leave: those have descriptors of their own, and empty the accept queue.
+    retired: Vec<Open>,
+    last_serial: u64,
     /// Through which workers with the same list of listeners give each other connections. Without one (no descriptors) they
     /// keep what they have.
-    pub handover: Option<Handover>,
+    handover: Option<Handover>,
 }
 
 impl Sockets {
@@ -21,8 +36,6 @@ impl Sockets {
     /// # Errors
     /// When one cannot be opened; then everything is as it was.
     pub fn arrange(&mut self, specs: &[BindSpec], options: &ListenOptions) -> Result<(), ListenError> {
-        let is_open =
-            |spec: &BindSpec| self.current.iter().chain(&self.retired).any(|listener| listener.spec() == spec);
         let mut opened: Vec<Listener> = Vec::new();
         for (position, spec) in specs.iter().enumerate() {
             if specs[..position].contains(spec) {
@@ -30,8 +43,8 @@ impl Sockets {
                 let remedy = Some("name each address once".to_owned());
                 return Err(ListenError { address: spec.to_string(), problem: "it is named twice".to_owned(), remedy });
             }
-            if !is_open(spec) {
-                match Listener::open(spec, options) {
+            if !self.all().any(|open| open.listener.spec() == spec) {
+                match self.refuse_own(spec, &opened).and_then(|()| Listener::open(spec, options)) {
                     Ok(listener) => opened.push(listener),
                     Err(error) => {
                         remove_files(&opened);
@@ -40,14 +53,18 @@ impl Sockets {
                 }
             }
         }
-        let same = self.current.iter().map(Listener::spec).eq(specs);
-        let mut pool: Vec<Listener> = self.current.drain(..).chain(self.retired.drain(..)).chain(opened).collect();
+        let same = self.listeners().map(Listener::spec).eq(specs);
+        let mut pool: Vec<Open> = self.current.drain(..).chain(self.retired.drain(..)).collect();
+        for listener in opened {
+            self.last_serial += 1;
+            pool.push(Open { serial: self.last_serial, listener });
+        }
         for spec in specs {
-            if let Some(position) = pool.iter().position(|listener| listener.spec() == spec) {
-                let listener = pool.swap_remove(position);
+            if let Some(position) = pool.iter().position(|open| open.listener.spec() == spec) {
+                let open = pool.swap_remove(position);
                 // A changed backlog takes effect at once. It worked when the socket was opened, so it works again.
-                let _ = listener.set_backlog(options.backlog);
-                self.current.push(listener);
+                let _ = open.listener.set_backlog(options.backlog);
+                self.current.push(open);
             }
         }
         self.retired = pool;
@@ -58,17 +75,59 @@ impl Sockets {
         Ok(())
     }
 
-    /// Closes what is no longer wanted.
-    pub fn close_retired(&mut self) {
-        remove_files(&self.retired);
-        self.retired.clear();
+    /// `fd://N` means a descriptor that the server was started with. After that one has been closed, its number may be that of
+    /// a listener that was opened later; adopted, it would have two owners, and the first to close it would take it from the other.
+    fn refuse_own(&self, spec: &BindSpec, opened: &[Listener]) -> Result<(), ListenError> {
+        let own = || self.all().map(|open| &open.listener).chain(opened);
+        let BindSpec::Fd(number) = spec else { return Ok(()) };
+        let Some(owner) = own().find(|listener| listener.as_fd().as_raw_fd() == *number) else { return Ok(()) };
+        Err(ListenError {
+            address: spec.to_string(),
+            problem: format!("the number belongs to the server's own listener at {}", owner.address()),
+            remedy: Some("a descriptor that was given up by a reload comes back with a restart only".to_owned()),
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Open> {
+        self.current.iter().chain(&self.retired)
+    }
+
+    /// What new workers listen on, in the order of the setting.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.current.iter().map(|open| &open.listener)
+    }
+
+    /// What a worker that is forked now gets.
+    pub fn set(&self) -> ListenerSet {
+        ListenerSet(self.current.iter().map(|open| open.serial).collect())
+    }
+
+    /// Whether new workers serve everything that a worker with `set` serves.
+    pub fn are_current(&self, set: &ListenerSet) -> bool {
+        set.0.iter().all(|serial| self.current.iter().any(|open| open.serial == *serial))
+    }
+
+    /// Closes what is no longer wanted and in none of the sets `used`.
+    pub fn close_retired<'a>(&mut self, used: impl Iterator<Item = &'a ListenerSet> + Clone) {
+        self.retired.retain(|open| {
+            let is_used = used.clone().any(|set| set.0.contains(&open.serial));
+            if !is_used {
+                open.listener.remove_file();
+            }
+            is_used
+        });
     }
 
     /// Closes everything; workers that drain still have their own descriptors.
     pub fn close_all(&mut self) {
-        self.close_retired();
-        remove_files(&self.current);
-        self.current.clear();
+        for open in self.current.drain(..).chain(self.retired.drain(..)) {
+            open.listener.remove_file();
+        }
+    }
+
+    /// In a worker: all that is left of them there.
+    pub fn into_parts(self) -> (Vec<Listener>, Option<Handover>) {
+        (self.current.into_iter().map(|open| open.listener).collect(), self.handover)
     }
 }
 
@@ -86,8 +145,8 @@ mod tests {
         BindSpec::Tcp { host: host.to_owned(), port: 0 }
     }
 
-    fn addresses(listeners: &[Listener]) -> Vec<String> {
-        listeners.iter().map(Listener::address).collect()
+    fn addresses(listeners: &[Open]) -> Vec<String> {
+        listeners.iter().map(|open| open.listener.address()).collect()
     }
 
     #[test]
@@ -105,8 +164,38 @@ mod tests {
         sockets.arrange(&before, &options).unwrap();
         assert_eq!(addresses(&sockets.current), old);
         assert_eq!(sockets.retired.len(), 1);
-        sockets.close_retired();
-        assert_eq!(addresses(&sockets.current), old);
+        sockets.close_retired(std::iter::empty());
+        assert_eq!((addresses(&sockets.current), sockets.retired.len()), (old, 0));
+    }
+
+    #[test]
+    fn what_is_retired_is_closed_when_nobody_uses_it() {
+        let options = ListenOptions::default();
+        let mut sockets = Sockets::default();
+        sockets.arrange(&[tcp("127.0.0.1"), tcp("127.0.0.2")], &options).unwrap();
+        let old = sockets.set();
+        assert!(sockets.are_current(&old));
+        sockets.arrange(&[tcp("127.0.0.2"), tcp("127.0.0.3")], &options).unwrap();
+        let new = sockets.set();
+        assert!(sockets.are_current(&new) && !sockets.are_current(&old));
+        sockets.close_retired([&new, &old].into_iter());
+        assert_eq!(sockets.retired.len(), 1);
+        sockets.close_retired([&new].into_iter());
+        assert_eq!(sockets.retired.len(), 0);
+        sockets.arrange(&[tcp("127.0.0.1"), tcp("127.0.0.2")], &options).unwrap();
+        assert!(!sockets.are_current(&old), "the same address is not the same socket");
+    }
+
+    #[test]
+    fn a_descriptor_that_is_a_listener_of_ours_is_not_adopted() {
+        let options = ListenOptions::default();
+        let mut sockets = Sockets::default();
+        sockets.arrange(&[tcp("127.0.0.1")], &options).unwrap();
+        let own = sockets.current[0].listener.as_fd().as_raw_fd();
+        let error = sockets.arrange(&[BindSpec::Fd(own)], &options).unwrap_err();
+        assert!(error.problem.contains("the server's own listener at 127.0.0.1:"), "{error}");
+        let error = sockets.arrange(&[tcp("127.0.0.1"), BindSpec::Fd(own)], &options).unwrap_err();
+        assert!(error.problem.contains("the server's own listener"), "{error}");
     }
 
     #[test]

@@ -72,9 +72,11 @@ impl Arbiter<'_> {
             slot,
             generation,
             spawned,
+            listeners: self.sockets.set(),
             stack_file,
             ready_since: None,
             outgoing: false,
+            overstayed: false,
             duty: Duty::Serving,
         });
     }
@@ -100,12 +102,13 @@ impl Arbiter<'_> {
             log.critical("a worker cannot become the user that it should run as", &fields);
             return Outcome::Exit(exit_code::STARTUP);
         }
+        let (listeners, handover) = self.sockets.into_parts();
         Outcome::Worker(Box::new(Seat {
             index: slot,
             age,
             generation: self.generation,
-            listeners: self.sockets.current,
-            handover: self.sockets.handover,
+            listeners,
+            handover,
             scoreboard: self.board,
             notify: self.notify,
             arbiter_alive,

@@ -62,7 +62,7 @@ pub(super) fn start(load: Load, interpreter: &mut dyn Interpreter) -> Result<Arb
     })?;
 
     give_log_away(&load, owner);
-    tell_start(&load, &sockets.current, &interpreter.version());
+    tell_start(&load, &sockets, &interpreter.version());
     Ok(Arbiter {
         target: options.workers.max(1),
         interpreter,
@@ -111,17 +111,17 @@ pub(super) fn give_log_away(load: &Load, owner: Option<(u32, u32)>) {
     }
 }
 
-fn tell_start(load: &Load, listeners: &[Listener], python: &str) {
+fn tell_start(load: &Load, sockets: &Sockets, python: &str) {
     let (log, options) = (&load.log, &load.options);
     log.info(&format!("Starting asteri {} ({python})", env!("CARGO_PKG_VERSION")), &[]);
-    tell_listeners(load, listeners);
+    tell_listeners(load, sockets);
     log.info(&format!("Using worker: {}", options.worker_type), &[("workers", &options.workers)]);
     log.info(&format!("Settings from: {}", options.sources), &[]);
 }
 
 /// One line for each address.
-pub(super) fn tell_listeners(load: &Load, listeners: &[Listener]) {
-    for listener in listeners {
+pub(super) fn tell_listeners(load: &Load, sockets: &Sockets) {
+    for listener in sockets.listeners() {
         load.log.info(&format!("Listening at: {} ({})", listener.url(), std::process::id()), &[]);
     }
 }
@@ -133,7 +133,7 @@ impl Arbiter<'_> {
             return;
         }
         self.announced = true;
-        let urls: Vec<String> = self.sockets.current.iter().map(Listener::url).collect();
+        let urls: Vec<String> = self.sockets.listeners().map(Listener::url).collect();
         let workers = match self.target {
             1 => "1 worker serves".to_owned(),
             count => format!("{count} workers serve"),

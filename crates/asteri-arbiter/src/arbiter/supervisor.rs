@@ -41,7 +41,7 @@ pub fn run(load: Load, interpreter: &mut dyn Interpreter) -> Outcome {
     match startup::start(load, interpreter) {
         Ok(arbiter) => arbiter.supervise(),
         Err(problem) => {
-            eprintln!("{problem}");
+            crate::terminal::complain(problem);
             Outcome::Exit(super::exit_code::STARTUP)
         }
     }
@@ -98,7 +98,12 @@ impl Arbiter<'_> {
                         return self.become_worker(new);
                     }
                 }
-                Some(ref stop) if self.crew.is_empty() => return Outcome::Exit(self.end(stop.exit_code)),
+                Some(ref stop) if self.crew.is_empty() => {
+                    let code = self.end(stop.exit_code);
+                    // Not given back: one more TERM, while the interpreter tidies up, must not change the exit code.
+                    std::mem::forget(self.signals);
+                    return Outcome::Exit(code);
+                }
                 Some(_) => {}
             }
             self.sleep(now);

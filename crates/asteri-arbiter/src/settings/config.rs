@@ -21,6 +21,8 @@ pub struct Config {
     config_file: Option<ConfigSpec>,
     pub(super) bind: Vec<BindSpec>,
     pub(super) app: Option<AppSpec>,
+    /// See [`Config::script_name`].
+    pub(super) script_name: Vec<u8>,
 }
 
 /// The value of one setting, and where it came from.
@@ -44,7 +46,8 @@ impl Config {
                 slot.origin = origin;
             }
         }
-        let mut config = Self { values, start_folder, config_file, bind: Vec::new(), app: None };
+        let mut config =
+            Self { values, start_folder, config_file, bind: Vec::new(), app: None, script_name: Vec::new() };
         config.bind = config.list("bind").iter().filter_map(|address| address.parse().ok()).collect();
         config
     }

@@ -59,9 +59,7 @@ impl Config {
             proxies: self.proxies(),
             request_memory: self.body_buffer(),
             response_memory: self.body_buffer(),
-            spool_folder: self
-                .tmp_upload_dir()
-                .map_or(defaults.spool_folder.clone(), |folder| self.chdir().join(folder)),
+            spool_folder: self.spool_folder(),
             max_connections: match self.worker_connections() {
                 0 => most_connections(),
                 most => most,

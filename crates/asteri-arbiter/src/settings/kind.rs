@@ -5,6 +5,7 @@ use super::networks::Network;
 use super::python::{RawValue, quote};
 use super::units;
 use super::value::Value;
+use asteri_proto::fields::{is_field_value, is_token};
 use asteri_server::listener::BindSpec;
 
 /// What a setting accepts. Declared with the setting; everything that reads or explains a value starts here.
@@ -28,13 +29,13 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Texts, one per flag; in a file a list, or a single string.
     Texts,
-    /// Names separated by commas, kept in upper case.
+    /// Names of fields (RFC 9110 §5.1) separated by commas, kept in upper case.
     Names,
     /// IP addresses and networks separated by commas, or `*`.
     Networks,
     /// `NAME=VALUE`, one per flag.
     Pairs,
-    /// A dictionary of strings; only in a file.
+    /// A dictionary from names of fields to values; only in a file.
     Map,
     /// Addresses to listen on, one per flag.
     Addresses,
@@ -88,6 +89,10 @@ impl Kind {
     /// The value does not fit.
     pub fn from_text(&self, text: &str) -> Result<Value, Bad> {
         let text = text.trim();
+        if text.contains('\0') {
+            // No path, variable or account can have one: whatever is given it would fail without naming the setting.
+            return Err(Bad { expected: self.without_nul(), ..self.bad(None) });
+        }
         match self {
             Self::Switch => switch(text).map(Value::Bool).ok_or_else(|| self.bad(None)),
             Self::Count { .. } => match units::parse_integer(text) {
@@ -111,7 +116,10 @@ impl Kind {
                 Some(word) => Ok(Value::Text((*word).to_owned())),
                 None => Err(self.bad(near(text, *words).map(Value::Text))),
             },
-            Self::Names => Ok(Value::List(commas(text).map(str::to_ascii_uppercase).collect())),
+            Self::Names => commas(text)
+                .map(|item| self.item(item).map(|name| name.to_ascii_uppercase()))
+                .collect::<Result<_, _>>()
+                .map(Value::List),
             Self::Networks => commas(text).map(|item| self.item(item)).collect::<Result<_, _>>().map(Value::List),
             Self::Texts | Self::Pairs | Self::Addresses => Ok(Value::List(vec![self.item(text)?])),
             Self::Application => match AppSpec::parse(text) {
@@ -175,7 +183,9 @@ impl Kind {
             (Self::Map, RawValue::Dict(pairs)) => pairs
                 .iter()
                 .map(|pair| match pair {
-                    (RawValue::Str(key), RawValue::Str(value)) => {
+                    (RawValue::Str(key), RawValue::Str(value))
+                        if is_token(key.trim_matches(' ').as_bytes()) && is_field_value(value.as_bytes()) =>
+                    {
                         Ok((key.trim().to_ascii_uppercase(), value.trim().to_owned()))
                     }
                     (key, value) => Err(Bad { got: Some(format!("{{{key}: {value}}}")), ..self.bad(None) }),
@@ -209,10 +219,10 @@ impl Kind {
             Self::Path => "a path".to_owned(),
             Self::Choice(words) => one_of(words),
             Self::Texts => "a list of texts".to_owned(),
-            Self::Names => "names separated by commas".to_owned(),
+            Self::Names => "names of header fields separated by commas".to_owned(),
             Self::Networks => "IP addresses or networks separated by commas, or *".to_owned(),
             Self::Pairs => "NAME=VALUE".to_owned(),
-            Self::Map => "a dictionary of strings".to_owned(),
+            Self::Map => "a dictionary from names of header fields to values, without control characters".to_owned(),
             Self::Addresses => "an address: HOST:PORT, [IPV6]:PORT, :PORT, unix:PATH or fd://NUMBER".to_owned(),
             Self::Application => "an application as module:attribute".to_owned(),
             Self::Account(what) => format!("the name or number of a {what}"),
@@ -270,6 +280,10 @@ impl Kind {
         Bad { got: None, expected: self.expected(), meant }
     }
 
+    fn without_nul(&self) -> String {
+        format!("{} without NUL characters", self.expected())
+    }
+
     fn count<N: TryInto<u64> + Copy>(&self, n: N) -> Result<Value, Bad> {
         let Self::Count { min, max, .. } = self else { return Err(self.bad(None)) };
         match n.try_into() {
@@ -288,6 +302,8 @@ impl Kind {
         };
         match self {
             Self::Pairs if text.split_once('=').is_none_or(|(name, _)| name.is_empty()) => Err(bad(None)),
+            Self::Names if !is_token(text.as_bytes()) => Err(bad(None)),
+            _ if text.contains('\0') => Err(Bad { expected: self.without_nul(), ..bad(None) }),
             Self::Networks if text != "*" && text.parse::<Network>().is_err() => {
                 Err(bad(Network::without_host_bits(text).map(|network| network.to_string())))
             }

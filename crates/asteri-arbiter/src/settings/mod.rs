@@ -8,6 +8,8 @@
 //! | `resolve` | the layers, weakest first: defaults, environment, config file, `GUNICORN_CMD_ARGS`, `ASTERI_CMD_ARGS`, command line |
 //! | [`config`], `getters` | the result, with a typed getter per setting that is served |
 //! | `derive` | the result as HTTP limits and as options of the reactor |
+//! | `script_name` | `SCRIPT_NAME`, a variable of the environment and no setting |
+//! | `rehearsal` | what a start will ask of the system, for `--check-config` |
 //! | `problem` | messages: what, expected what, from where, what to try |
 //! | `print`, `reference` | `--print-config`, and the reference page |
 //!
@@ -28,7 +30,9 @@ mod print;
 mod problem;
 pub mod python;
 mod reference;
+mod rehearsal;
 mod resolve;
+mod script_name;
 mod setting;
 mod shell;
 mod source;

@@ -30,7 +30,8 @@ pub struct Resolved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Run,
-    /// Import the application, as a worker would, and leave with the exit code that a failing worker would give.
+    /// Call [`Config::rehearse`] and import the application, as a worker would; leave with the exit code that a start
+    /// would fail with.
     CheckConfig,
     /// Print [`Config::to_python`] and leave.
     PrintConfig,
@@ -94,6 +95,7 @@ pub fn resolve_in(
     let mut config = Config::new(folder.to_owned(), file.map(|file| file.spec), assignments);
     let mut notices = Vec::new();
     Checks { config: &mut config, problems: &mut problems, notices: &mut notices }.all();
+    problems.extend(config.read_script_name(env).err());
     if !problems.is_empty() {
         return Err(Exit::wrong(&problems));
     }

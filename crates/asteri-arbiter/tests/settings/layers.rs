@@ -170,3 +170,11 @@ fn notices() {
         ]
     );
 }
+
+#[test]
+fn the_script_name_is_that_of_the_applications_environment() {
+    assert_eq!(Start::with("a:b").config().script_name(), b"");
+    assert_eq!(Start::with("a:b").env("SCRIPT_NAME", "/p/").config().script_name(), b"/p/");
+    let both = Start::with("a:b -e SCRIPT_NAME=/q -e SCRIPT_NAME=/r").env("SCRIPT_NAME", "p");
+    assert_eq!(both.config().script_name(), b"/r");
+}

@@ -37,6 +37,12 @@ fn values() {
         ("descriptor", args("--fd x")),
         ("host", args("--host a/b")),
         ("control characters", Start::args(&["a:b", "-w", "1\n\u{1b}[31m"])),
+        ("line break in a header", file("secure_scheme_headers = {\"X-A\": \"on\\r\\nX-B: on\"}")),
+        ("blank in a header", Start::args(&["a:b", "--forwarder-headers", "SCRIPT_NAME,a b"])),
+        ("NUL in a path", file("pythonpath = \"a\0b\"")),
+        ("NUL in a variable", file("raw_env = [\"A=b\0c\"]")),
+        ("script name", args("").env("SCRIPT_NAME", "p/")),
+        ("script name of raw_env", file("raw_env = [\"A=b\", \"SCRIPT_NAME=p\"]").env("SCRIPT_NAME", "/p")),
     ]));
 }
 

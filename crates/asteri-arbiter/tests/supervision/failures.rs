@@ -92,3 +92,18 @@ fn a_worker_that_is_silent_is_replaced() {
     assert_ne!(server.who().pid, first);
     wait_gone(first);
 }
+
+#[test]
+fn a_call_that_comes_back_late_does_not_cost_the_next_one_its_answer() {
+    for step in ["stack", "answer"] {
+        let mut server = Server::ready("--workers 1 --timeout 400ms");
+        let first = server.who();
+        assert_eq!(server.ask(&format!("late {step}")), "late", "while {step} was waited for");
+        let line = server.wait_line("the request that took too long came to its end");
+        assert!(line.contains(&format!(r#"request="GET late {step}""#)), "{line}");
+        server.wait_line("worker left");
+        wait_gone(first.pid);
+        assert_eq!(server.who().age, 2);
+        assert!(!server.rest().contains("worker is gone"), "{}", server.rest());
+    }
+}

@@ -58,6 +58,35 @@ fn a_worker_that_does_not_leave_in_time_is_killed() {
 }
 
 #[test]
+fn a_call_that_ends_just_after_the_graceful_timeout_is_not_cut_off() {
+    let mut server = Server::ready("--workers 1 --graceful-timeout 300ms --timeout 0");
+    let client = server.send("late stack");
+    server.signal(Signal::TERM);
+    server.wait_line("the request that took too long came to its end");
+    assert_eq!(answer(client), "late");
+    assert_eq!(server.wait_exit().code(), Some(0));
+    assert!(!server.rest().contains("killed by the arbiter"), "{}", server.rest());
+}
+
+#[test]
+fn a_worker_that_has_just_become_ready_may_finish_what_it_has() {
+    let mut server = Server::start_with("--bind 127.0.0.1:0 --workers 1", |dir| {
+        fs::write(dir.join("boot"), format!("wait {}", dir.join("gate").display())).unwrap();
+    });
+    let line = server.wait_line("Listening at: http://");
+    server.address = Some(line.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap());
+    server.wait_line("worker forked");
+    // SIGSTOP, SIGCONT: the arbiter hears of the worker and of the signal at the same time.
+    server.signal(Signal::from_number(19));
+    fs::write(server.dir.join("gate"), "").unwrap();
+    let slow = server.send("sleep 2500");
+    server.signal(Signal::TERM);
+    server.signal(Signal::from_number(18));
+    assert_eq!(answer(slow), "slept");
+    assert_eq!(server.wait_exit().code(), Some(0));
+}
+
+#[test]
 fn ttin_and_ttou_change_the_number_of_workers() {
     let mut server = Server::ready("--workers 1");
     let first = server.who();

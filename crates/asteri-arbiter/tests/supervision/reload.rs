@@ -1,12 +1,13 @@
 //! `SIGHUP`: the new generation serves before the old one leaves, or not at all.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use asteri_server::sys::signals::Signal;
 
-use crate::server::{LIMIT, Server};
+use crate::server::{LIMIT, Server, answer, wait_gone};
 
 #[test]
 fn a_reload_starts_new_workers_before_the_old_leave() {
@@ -79,6 +80,49 @@ fn a_reload_can_change_addresses_and_the_log() {
     server.address = Some(url.parse().unwrap());
     assert_eq!(server.who().generation, 2);
     assert!(TcpStream::connect(former).is_err(), "the former address is closed");
+}
+
+#[test]
+fn a_former_address_is_closed_when_its_workers_are_told_to_leave() {
+    let mut server = Server::ready("--workers 1");
+    let former = server.address.unwrap();
+    let linger = server.dir.join("linger");
+    fs::write(&linger, "").unwrap();
+    let busy = server.send("sleep 500");
+    let mut queued = TcpStream::connect(former).unwrap();
+    writeln!(queued, "who").unwrap();
+    fs::write(server.dir.join("config"), "--bind 127.0.0.2:0 --workers 1").unwrap();
+    server.signal(Signal::HUP);
+    server.wait_line("worker ready");
+    assert_eq!(answer(busy), "slept");
+    let mut queued = BufReader::new(queued);
+    queued.read_line(&mut String::new()).unwrap();
+    assert!(answer(queued).ends_with(" 1 1"), "nobody else serves what waits there");
+    let deadline = Instant::now() + LIMIT;
+    while TcpStream::connect(former).is_ok() {
+        assert!(Instant::now() < deadline, "it is still open");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(server.workers().len(), 2, "the old worker has not left yet");
+    fs::remove_file(linger).unwrap();
+    server.wait_line("Reload complete");
+}
+
+#[test]
+fn a_reload_that_fails_does_not_keep_what_the_one_before_it_replaces() {
+    let mut server = Server::ready("--workers 2");
+    let old = server.wait_workers(2);
+    // The second generation is proved, but not complete, so that one of the first still serves.
+    server.boot_order(&format!("first {}", server.dir.join("ready").display()));
+    server.signal(Signal::HUP);
+    server.wait_line("worker left");
+    server.boot_order("exit 3");
+    server.signal(Signal::HUP);
+    server.wait_line("Reload failed");
+    server.boot_order("ok");
+    old.into_iter().for_each(wait_gone);
+    server.wait_workers(2);
+    assert_eq!(server.who().generation, 2);
 }
 
 #[test]

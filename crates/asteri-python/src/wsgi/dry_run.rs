@@ -105,6 +105,7 @@ pub struct Answer {
 pub struct DryRun {
     gateway: Gateway,
     peer: Peer,
+    http: Config,
 }
 
 #[pymethods]
@@ -148,7 +149,7 @@ impl DryRun {
                     (b"x-forwarded-ssl"[..].into(), b"on"[..].into()),
                 ],
                 forwarder_headers: vec!["SCRIPT_NAME".to_owned()],
-                script_name: script_name.to_owned(),
+                script_name: script_name.as_bytes().to_vec(),
                 software: "asteri".to_owned(),
             },
             server_field: Some(b"asteri"[..].into()),
@@ -156,8 +157,12 @@ impl DryRun {
             log,
             access_log,
         };
+        let mut http = Config::default();
+        if trusted {
+            http.policy.forwarder_fields = vec!["SCRIPT_NAME".to_owned()];
+        }
         let peer = if unix { Peer::Unix } else { Peer::Ip(([192, 0, 2, 7], 54321).into()) };
-        Ok(Self { gateway: Gateway::new(py, application, options)?, peer })
+        Ok(Self { gateway: Gateway::new(py, application, options)?, peer, http })
     }
 
     /// Serves a request. `head`: its bytes up to and with the empty line. `body`: its content without any coding.
@@ -173,7 +178,7 @@ impl DryRun {
         close: bool,
     ) -> PyResult<Answer> {
         let mut parsed = RequestHead::default();
-        match parse(head, &mut parsed, &Config::default()) {
+        match parse(head, &mut parsed, &self.http) {
             Ok(Some(())) => {}
             Ok(None) => return Err(PyValueError::new_err("the head is not complete")),
             Err(error) => return Err(PyValueError::new_err(error.to_string())),

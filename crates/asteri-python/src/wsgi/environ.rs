@@ -3,7 +3,7 @@
 //! Everything that does not change from request to request, and a place for everything that does, is in one dict per
 //! listener; a request copies it and overwrites. Bytes of the request become `str` by the latin-1 rule.
 
-use asteri_proto::h1::request::{BodyFraming, RequestHead, Version};
+use asteri_proto::h1::request::{BodyFraming, RequestHead, TargetForm, Version};
 use asteri_proto::target::percent_decode;
 use asteri_server::{Peer, ReadyRequest};
 use memchr::memchr;
@@ -24,8 +24,8 @@ pub struct EnvironOptions {
     pub secure_scheme_headers: Vec<SchemeField>,
     /// Fields with an underscore that a trusted peer may set, upper case.
     pub forwarder_headers: Vec<String>,
-    /// `SCRIPT_NAME` unless a trusted peer says otherwise.
-    pub script_name: String,
+    /// `SCRIPT_NAME` unless a trusted peer says otherwise; as it was written, see [`mount_point`].
+    pub script_name: Vec<u8>,
     /// `SERVER_SOFTWARE`.
     pub software: String,
 }
@@ -104,7 +104,7 @@ impl Environ {
             peers: PeerTexts::new(),
             trust: options.trust,
             secure_scheme_headers: options.secure_scheme_headers,
-            script_name: options.script_name.into_bytes().into(),
+            script_name: mount_point(&options.script_name),
             decoded: Vec::new(),
         })
     }
@@ -204,6 +204,8 @@ impl Environ {
     }
 
     /// `PATH_INFO`, decoded and without `SCRIPT_NAME`.
+    ///
+    /// RFC 3875 §4.1.5 and §4.1.13: both are decoded, and the one followed by the other is the decoded path.
     #[inline]
     fn path(
         &mut self,
@@ -214,29 +216,32 @@ impl Environ {
         from_proxy: Option<&[u8]>,
     ) -> Result<(), EnvironError> {
         let raw = head.path.of(bytes);
-        let script_name = from_proxy.unwrap_or(&self.script_name);
-        let raw = if script_name.is_empty() {
-            // RFC 9110 §4.2.3: an empty path means "/".
-            if raw.is_empty() { b"/" } else { raw }
+        let whole: &[u8] = if memchr(b'%', raw).is_some() {
+            self.decoded.clear();
+            percent_decode(raw, &mut self.decoded);
+            &self.decoded
         } else {
-            let rest = raw.strip_prefix(script_name).filter(|rest| rest.is_empty() || rest[0] == b'/');
+            raw
+        };
+        let script_name = from_proxy.unwrap_or(&self.script_name);
+        let path = if head.form == TargetForm::Asterisk {
+            // RFC 9110 §9.3.7: the server as a whole is meant, and none of its paths. The target itself is in RAW_URI.
+            b"" as &[u8]
+        } else if script_name.is_empty() {
+            // RFC 9110 §4.2.3: an empty path means "/".
+            if whole.is_empty() { b"/" } else { whole }
+        } else {
+            let rest = whole.strip_prefix(script_name).filter(|rest| rest.is_empty() || rest[0] == b'/');
             let Some(rest) = rest else {
                 return Err(EnvironError::Refused("the path is not below SCRIPT_NAME"));
             };
             shim::set(environ, &self.keys.script_name, &shim::latin1(py, script_name)?)?;
             rest
         };
-        if raw == b"/" {
+        if path == b"/" {
             return Ok(());
         }
-        let path = if memchr(b'%', raw).is_some() {
-            self.decoded.clear();
-            percent_decode(raw, &mut self.decoded);
-            shim::latin1(py, &self.decoded)?
-        } else {
-            shim::latin1(py, raw)?
-        };
-        Ok(shim::set(environ, &self.keys.path_info, &path)?)
+        Ok(shim::set(environ, &self.keys.path_info, &shim::latin1(py, path)?)?)
     }
 
     /// The field lines.
@@ -266,13 +271,16 @@ impl Environ {
                 }
                 Role::ScriptName => {
                     if (self.trust)(peer) {
-                        from_proxy.script_name = Some(value.into());
+                        from_proxy.script_name = Some(mount_point(value));
                         continue;
                     }
                 }
             }
             let value = shim::latin1(py, value)?;
             if let Some(first) = shim::insert_or_get(environ, key, &value)? {
+                if role == Role::ContentType {
+                    continue;
+                }
                 let separator = if role == Role::Cookie { "; " } else { "," };
                 let joined = first.add(PyString::new(py, separator))?.add(value)?;
                 shim::set(environ, key, &joined)?;
@@ -323,6 +331,16 @@ impl FromProxy {
         self.https = Some(secure);
         Ok(())
     }
+}
+
+/// `SCRIPT_NAME` as PEP 3333 wants it: decoded, and empty instead of `/`, because `PATH_INFO` begins with the next slash.
+fn mount_point(written: &[u8]) -> Box<[u8]> {
+    let mut decoded = Vec::with_capacity(written.len());
+    percent_decode(written, &mut decoded);
+    while decoded.last() == Some(&b'/') {
+        decoded.pop();
+    }
+    decoded.into()
 }
 
 /// `"[::1]:80"` → `("[::1]", "80")`; the port may be missing.

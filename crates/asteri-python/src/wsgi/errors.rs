@@ -2,6 +2,9 @@
 //!
 //! Lines are written whole, so those of several workers do not mix; what has no newline yet waits for one, for a flush,
 //! or for the end of the request.
+//!
+//! Text stays as it is, but for control characters: applications log what clients send, and a client must not be able to
+//! steer the terminal on which somebody reads the log. Line breaks are the application's own affair.
 
 use asteri_arbiter::logs::ErrorLog;
 use pyo3::prelude::*;
@@ -45,7 +48,7 @@ impl ErrorStream {
     fn write(&mut self, text: &Bound<'_, PyString>) -> usize {
         // Lone surrogates, as in undecodable file names, have no UTF-8 form.
         let text = text.to_string_lossy();
-        self.line.push_str(&text);
+        push_shown(&mut self.line, &text);
         if let Some(last) = self.line.rfind('\n') {
             self.log.passthrough(&self.line.as_bytes()[..=last]);
             self.line.drain(..=last);
@@ -83,4 +86,26 @@ impl ErrorStream {
     fn encoding(&self) -> &'static str {
         "utf-8"
     }
+}
+
+/// Appends `text` to `line`, with control characters but newline and tab in the notation of the logs: `\xNN` for each
+/// byte.
+fn push_shown(line: &mut String, text: &str) {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\n' && c != '\t') {
+        let (plain, after) = rest.split_at(at);
+        line.push_str(plain);
+        let mut characters = after.chars();
+        if let Some(control) = characters.next() {
+            for byte in control.encode_utf8(&mut [0; 4]).bytes() {
+                line.extend(['\\', 'x'].into_iter().chain([byte >> 4, byte & 15].map(hex)));
+            }
+        }
+        rest = characters.as_str();
+    }
+    line.push_str(rest);
+}
+
+fn hex(digit: u8) -> char {
+    char::from_digit(digit.into(), 16).unwrap_or('?')
 }

@@ -78,7 +78,8 @@ impl FileWrapper {
         // SAFETY: `fileno()` of an open io.FileIO is an open descriptor, which `filelike` keeps open over this call.
         let file = File::from(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?);
         let metadata = file.metadata().ok()?;
-        if !metadata.is_file() {
+        // Files of /proc and the like have contents but no size; one that is really empty is soon read.
+        if !metadata.is_file() || metadata.len() == 0 {
             return None;
         }
         Some(FileSlice { len: metadata.len().saturating_sub(offset), offset, file: file.into() })

@@ -205,6 +205,13 @@ impl Gateway {
         if kept || kept_input {
             self.replace(py, kept, kept_input);
         }
+        if self.input_loaded
+            && let Ok(mut input) = self.input.bind(py).try_borrow_mut()
+        {
+            // The content may be a large file, and the next request may be long in coming.
+            input.load(Body::Empty);
+            self.input_loaded = false;
+        }
         if self.errors.bind(py).try_borrow().is_ok_and(|errors| errors.has_rest())
             && let Ok(mut errors) = self.errors.bind(py).try_borrow_mut()
         {

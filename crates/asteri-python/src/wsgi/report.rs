@@ -86,7 +86,7 @@ pub fn refused(log: &ErrorLog, request: &ReadyRequest, detail: &'static str) {
     log.warning("request refused", &[("method", &method), ("target", &target), ("reason", &detail)]);
 }
 
-/// Tells of a body that was longer than declared.
+/// Tells of a body that was longer than declared: of an iterable at least by so much, for it was not asked further.
 #[inline]
 pub fn cut(log: &ErrorLog, request: &ReadyRequest, call: &Call) {
     let (cut, sent) = {

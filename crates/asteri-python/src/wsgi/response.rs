@@ -142,6 +142,10 @@ fn send_iterator(call: &Call, iterator: &Bound<'_, PyAny>, sized_one: bool) -> R
         }
         state.push(content);
         state.flush()?;
+        if state.cut > 0 {
+            // The declared length has been sent. Whether the iterable has an end at all, nobody knows.
+            break;
+        }
     }
     let mut state = call.state();
     match state.stage {

@@ -1,7 +1,7 @@
 //! The host of the `sync` worker: one application thread, and a standby thread for the time while it is busy.
 //!
 //! The application's thread turns the reactor and runs each complete request at once. When an application call lasts
-//! longer than about a millisecond, the [standby thread](standby) takes the reactor over and does all that needs no
+//! longer than about a millisecond, the standby thread (`standby.rs`) takes the reactor over and does all that needs no
 //! application: it reads and parses further requests, delivers responses to slow readers, enforces timeouts. It goes
 //! back to sleep when the call returns.
 //!
@@ -133,6 +133,11 @@ impl Shared {
         self.reactor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the connections that are answered from now on are to be closed.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Acts on the arbiter's wishes. Runs on: either thread.
     fn obey(&self) {
         match self.control.poll() {
@@ -237,10 +242,9 @@ impl<'a, A: Application> Host<'a, A> {
                 }
                 reactor = shared.lock();
                 if shared.control.is_condemned() {
-                    // The call came back after all, but its time is up: others take what waits here.
-                    shared.draining.store(true, Ordering::Relaxed);
-                    reactor.give_queue(true);
-                    reactor.drain(false);
+                    drop(reactor);
+                    self.await_verdict();
+                    reactor = shared.lock();
                 }
                 // The standby thread may have left new connections to the siblings while we were busy.
                 reactor.suspend_accepting(false);
@@ -260,6 +264,26 @@ impl<'a, A: Application> Host<'a, A> {
             if shared.quit.load(Ordering::Relaxed) {
                 return Ok(Left::Quit);
             }
+        }
+    }
+
+    /// The call came back after all, but the arbiter is about to end this process, or to spare it: runs nothing until that is
+    /// decided (it takes a second at the most), and lets others take what waits here.
+    fn await_verdict(&mut self) {
+        let shared = self.shared;
+        while shared.control.is_condemned() && !shared.quit.load(Ordering::Relaxed) {
+            let mut reactor = shared.lock();
+            reactor.suspend_accepting(true);
+            reactor.poll();
+            while let Some(mut request) = reactor.next_request(Turner::Standby, &mut self.scratch) {
+                let buffer = request.compact();
+                self.scratch.give_buffer(buffer);
+                reactor.enqueue(request);
+            }
+            reactor.give_queue(true);
+            drop(reactor);
+            shared.obey();
+            A::block(&mut || std::thread::sleep(Duration::from_millis(5)));
         }
     }
 
@@ -286,9 +310,7 @@ impl<'a, A: Application> Host<'a, A> {
         let context = ResponseContext {
             version: request.head.version,
             is_head: request.head.is_head(request.bytes()),
-            keep_alive: request.head.keep_alive
-                && !shared.draining.load(Ordering::Relaxed)
-                && !shared.settings.http.timeouts.keepalive.is_zero(),
+            keep_alive: request.head.keep_alive && !shared.settings.http.timeouts.keepalive.is_zero(),
         };
         self.out.clear();
         let mut responder = Responder {

@@ -82,7 +82,8 @@ Global values for the PasteDeploy file, `NAME=VALUE` each",
         effect: Effect::Invocation,
         help: "\
 Check settings, import the application, and exit
-The exit code is 0 if the server could start.",
+Files, folders, users and host names are looked up as for a start, but nothing is created or bound. The exit code is 0 if \
+the server could start, unless an address is taken or a descriptor of `fd://` missing: those are not looked at.",
         ..BASE
     },
     Setting {

@@ -45,7 +45,7 @@ Exceeding it is answered with 408.",
         default: Initial::Text("240"),
         help: "\
 Slowest permitted upload in bytes per second; 0 is no limit
-The average over the whole content, judged after the first five seconds.",
+A client may fall behind by body_timeout, and make up for that by sending faster.",
         ..BASE
     },
     Setting {
