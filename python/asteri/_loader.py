@@ -7,6 +7,7 @@ code of the user raised it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -194,7 +195,7 @@ def _code(found: object) -> CodeType | None:
 
 
 def _is_asynchronous(found: object) -> bool:
-    while hasattr(found, "func") and hasattr(found, "keywords"):  # functools.partial
+    while isinstance(found, functools.partial):
         found = found.func
     own = _code(found)
     kind = found if isinstance(found, type) else type(found)

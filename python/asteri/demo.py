@@ -176,7 +176,9 @@ def _until(stream: InputStream, delimiter: bytes) -> Iterator[bytes]:
             return
         at_line_start = piece.endswith(b"\n")
         data = held + piece
-        content = data[:-2] if data.endswith(b"\r\n") else data.rstrip(b"\r\n") if data[-1:] in b"\r\n" else data
+        # At most one line break belongs to the delimiter.
+        cut = 2 if data.endswith(b"\r\n") else 1 if data.endswith((b"\r", b"\n")) else 0
+        content = data[: len(data) - cut]
         held = data[len(content) :]
         if content:
             yield content

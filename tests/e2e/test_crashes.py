@@ -300,3 +300,37 @@ def test_python_m_asteri_is_the_same_command():
     done = subprocess.run([sys.executable, "-m", "asteri", "--version"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert re.search(r"\d+\.\d+", done.stdout)
+
+
+@pytest.mark.parametrize("ending", ["return", "raise", "exit"])
+def test_a_child_that_the_application_forks_never_answers_for_the_worker(serve, tmp_path, ending):
+    """A child has the worker's sockets. If it came back from the application and answered, too, clients would get each
+    other's responses, and it would go on to serve beside the worker."""
+    tmp_path.joinpath("forks.py").write_text(
+        textwrap.dedent(
+            """
+            import os, sys
+            def app(environ, start_response):
+                if environ["PATH_INFO"] != "/":
+                    child = os.fork()
+                    if child == 0 and environ["PATH_INFO"] == "/raise":
+                        raise ValueError("in the child")
+                    if child == 0 and environ["PATH_INFO"] == "/exit":
+                        sys.exit(3)
+                    codes = {"/return": 0, "/raise": 1, "/exit": 3}
+                    if child and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != codes[environ["PATH_INFO"]]:
+                        raise AssertionError("the child's exit code")
+                start_response("200 OK", [])
+                return [str(os.getpid()).encode()]
+            """
+        )
+    )
+    server = serve("forks:app", "--chdir", str(tmp_path), workers=1)
+    (worker,) = server.worker_pids()
+    with server.connect() as connection:
+        for _ in range(5):
+            for path in (f"/{ending}", "/"):
+                connection.send(encode("GET", path))
+                response = connection.response()
+                assert (response.status, response.body) == (200, str(worker).encode())
+    assert server.worker_pids() == [worker]

@@ -286,3 +286,21 @@ def test_output_of_the_application_is_not_lost(serve):
         connection.send(encode("GET", "/noise")).response()
     server.out.wait_for("noise on stdout")
     server.log.wait_for("noise on stderr")
+
+
+def test_the_fields_of_another_response_are_never_logged(serve, tmp_path):
+    """A request that fails has no response fields; those of the request before must not stand in for them."""
+    tmp_path.joinpath("fails.py").write_text(
+        "def app(environ, start_response):\n"
+        "    if environ['PATH_INFO'] == '/fails':\n"
+        "        raise ValueError\n"
+        "    start_response('200 OK', [('X-User', 'alice')])\n"
+        "    return [b'']\n"
+    )
+    access = tmp_path / "access.log"
+    form = ["--access-logfile", str(access), "--access-logformat", "%(U)s %(s)s %({x-user}o)s"]
+    server = serve("fails:app", "--chdir", str(tmp_path), *form, workers=1)
+    assert (server.fetch("GET", "/").status, server.fetch("GET", "/fails").status) == (200, 500)
+    wait_until(lambda: access.read_text().count("\n") >= 2, "two lines")
+    lines = [line for line in access.read_text().splitlines() if line.startswith(("/ ", "/fails"))]
+    assert lines[-2:] == ["/ 200 alice", "/fails 500 -"]

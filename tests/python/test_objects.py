@@ -212,6 +212,20 @@ def test_a_real_file_is_sent_from_its_position(serve, path, buffering, first):
     assert files[0].closed
 
 
+def test_bytes_that_were_written_and_not_flushed_are_sent(serve, path):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        file = path.open("r+b")
+        file.read(50)
+        file.seek(10)
+        file.write(b"ZZ")
+        file.seek(5)
+        return environ["wsgi.file_wrapper"](file)
+
+    before = path.read_bytes()
+    assert serve(app).get().body == before[5:10] + b"ZZ" + before[12:]
+
+
 def test_without_sendfile_the_file_is_read(serve, path):
     app, files = wrapping(lambda: path.open("rb"))
     response = serve(app, sendfile=False).get()

@@ -23,7 +23,8 @@ mod wsgi;
 use pyo3::prelude::*;
 
 /// `asteri._asteri`.
-#[pymodule]
+// With the GIL: the gateway's objects rely on it, see `Call`.
+#[pymodule(gil_used = true)]
 fn _asteri(module: &Bound<'_, PyModule>) -> PyResult<()> {
     version::check()?;
     module.add("__version__", python_version(VERSION))?;

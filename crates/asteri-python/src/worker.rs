@@ -1,7 +1,7 @@
 //! The life of a `sync` worker, from its seat to its exit code.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
@@ -74,7 +74,8 @@ fn freeze(py: Python<'_>) -> PyResult<()> {
 /// the interpreter for ever: `faulthandler` does it within the signal handler.
 fn dump_stacks_on_demand(py: Python<'_>, seat: &Seat) -> PyResult<()> {
     let arguments = PyDict::new(py);
-    arguments.set_item("file", seat.stack_file.as_raw_fd())?;
+    // Never closed: until the process is gone, stacks are written to this number, which must not come to mean another file.
+    arguments.set_item("file", seat.stack_file.try_clone()?.into_raw_fd())?;
     arguments.set_item("all_threads", true)?;
     let signal = Signal::dump_stack().number();
     py.import("faulthandler")?.call_method("register", (signal,), Some(&arguments))?;
@@ -129,8 +130,6 @@ fn serve(py: Python<'_>, seat: Seat, gateway: Gateway, access_log: Option<Arc<Ac
         // The arbiter could write there, but this worker has fewer rights. It can serve all that fits into memory.
         log.record(Level::Error, "long content cannot be kept", &[], problem.to_string().as_bytes());
     }
-    // Never closed: until the process is gone, stacks are written to this number, which must not come to mean another file.
-    std::mem::forget(seat.stack_file);
     let board = Arc::clone(&seat.scoreboard);
     let index = seat.index;
     let control = Arc::new(WorkerControl {
@@ -210,13 +209,6 @@ struct SyncWorker<'py> {
 impl Application for SyncWorker<'_> {
     fn call(&mut self, request: &mut ReadyRequest, out: &mut Responder<'_>) {
         self.gateway.serve(self.py, request, out);
-    }
-
-    fn leave_child(&mut self) {
-        // As the interpreter would at its end, which the child does not come to.
-        for stream in ["stdout", "stderr"] {
-            let _ = self.py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
-        }
     }
 
     fn block(wait: &mut dyn FnMut()) {

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     pub input: Vec<u8>,
     pub partial: Option<Box<Partial>>,
     pub outbox: Option<Box<Outbox>>,
+    /// What is in the outbox was put there to be sent together with what follows: nobody has tried to send it yet.
+    pub held: bool,
     /// While delivering: when the peer must have taken something. While lingering: when we close. While draining and
     /// idle: when we stop waiting for one more request.
     pub deadline: Moment,
@@ -85,6 +87,7 @@ impl Connection {
             input: Vec::new(),
             partial: None,
             outbox: None,
+            held: false,
             deadline: Moment(u64::MAX),
             in_kernel: 0,
             alarm: Alarm::NONE,

@@ -15,6 +15,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+/// A part that comes within this time after one that was sent may be held.
+const SOON: Duration = Duration::from_millis(1);
+
 /// How long the application waits for a client that is far behind and takes nothing: less than the time after which the
 /// arbiter would end the worker, as one client must not be able to bring that about.
 const STALLED: Duration = Duration::from_secs(10);
@@ -41,6 +44,8 @@ pub struct Responder<'a> {
     /// Runs a function with the interpreter let go.
     pub(crate) block: fn(&mut dyn FnMut()),
     pub(crate) state: State,
+    /// When the last part was sent, if one was.
+    pub(crate) last_sent: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +92,34 @@ impl Responder<'_> {
             return Ok(());
         }
         let sent = self.shared.lock().respond(self.key, self.buffer);
+        self.buffer.clear();
+        self.settle(sent)
+    }
+
+    /// Sends what is in the buffer as one part of a response that has more to come.
+    ///
+    /// A part that comes right after another one may be held for a moment and sent with the next: most applications that yield
+    /// their response in pieces yield them at once, and each piece of its own costs a packet. PEP 3333 permits that where
+    /// another thread sees to it that the part is sent while the application makes the next: the standby thread does so as
+    /// soon as the call has lasted for a few milliseconds, and from then on nothing is held.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_part(&mut self) -> Result<(), ClientGone> {
+        let now = Instant::now();
+        let soon = self.last_sent.is_some_and(|last| now.duration_since(last) < SOON);
+        if !soon || self.buffer.is_empty() || !self.is_open() {
+            self.last_sent = Some(now);
+            return self.flush();
+        }
+        let mut reactor = self.shared.lock();
+        // Looked at under the lock, which the standby thread takes after it has become active and before it sends.
+        let sent = if self.shared.standby.is_active() {
+            reactor.respond(self.key, self.buffer)
+        } else {
+            reactor.hold(self.key, self.buffer)
+        };
+        drop(reactor);
         self.buffer.clear();
         self.settle(sent)
     }

@@ -349,3 +349,26 @@ fn a_large_file_needs_no_room_and_nobody_waits_for_its_reader() {
     assert_eq!(read_response(&mut other).status, 200);
     assert_eq!(read_response(&mut reader).body.len(), 300_000_000);
 }
+
+#[test]
+fn parts_that_come_at_once_are_sent_soon_even_if_the_application_then_pauses() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    get(&mut stream, "/parts/100");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let started = Instant::now();
+    let mut body = [0; 400];
+    stream.read_exact(&mut body).unwrap();
+    assert_eq!(body, *b"part".repeat(100));
+    assert!(started.elapsed() < Duration::from_millis(1000), "held until the next part, {:?}", started.elapsed());
+    let mut last = [0; 4];
+    stream.read_exact(&mut last).unwrap();
+    assert_eq!(&last, b"last");
+    get(&mut stream, "/");
+    assert_eq!(read_response(&mut stream).status, 200);
+}

@@ -193,6 +193,16 @@ impl State {
         flushed
     }
 
+    /// Sends the buffer as one part of several, see [`Exchange::flush_part`](super::exchange::Exchange::flush_part).
+    ///
+    /// # Errors
+    /// The client has left.
+    pub fn flush_part(&mut self) -> Result<(), ClientGone> {
+        let flushed = self.out().flush_part();
+        self.gone |= flushed.is_err();
+        flushed
+    }
+
     /// Sends a part of a file as content; no more of it than was declared.
     ///
     /// # Errors

@@ -20,6 +20,13 @@ pub trait Exchange {
     /// # Errors
     /// When nobody is there to receive it.
     fn flush(&mut self) -> Result<(), ClientGone>;
+    /// The same for a part that more will follow: it may be sent together with the next if that comes at once.
+    ///
+    /// # Errors
+    /// When nobody is there to receive it.
+    fn flush_part(&mut self) -> Result<(), ClientGone> {
+        self.flush()
+    }
     /// Sends the buffer, then a part of a regular file.
     ///
     /// # Errors
@@ -53,6 +60,11 @@ impl Exchange for Responder<'_> {
         Responder::flush(self)
     }
 
+    fn flush_part(&mut self) -> Result<(), ClientGone> {
+        Responder::flush_part(self)
+    }
+
+    #[inline]
     fn send_file(&mut self, file: OwnedFd, offset: u64, len: u64) -> Result<(), ClientGone> {
         Responder::send_file(self, file, offset, len)
     }

@@ -98,7 +98,11 @@ fn is_plain(filelike: &Bound<'_, PyAny>) -> PyResult<bool> {
     if filelike.is_exact_instance(file_io) {
         return Ok(true);
     }
-    let buffered = filelike.is_exact_instance(READER.import(py, "io", "BufferedReader")?)
-        || filelike.is_exact_instance(RANDOM.import(py, "io", "BufferedRandom")?);
+    let random = filelike.is_exact_instance(RANDOM.import(py, "io", "BufferedRandom")?);
+    if random {
+        // It may hold written bytes that the descriptor does not know of.
+        filelike.call_method0("flush")?;
+    }
+    let buffered = random || filelike.is_exact_instance(READER.import(py, "io", "BufferedReader")?);
     Ok(buffered && filelike.getattr("raw")?.is_exact_instance(file_io))
 }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use asteri_arbiter::logs::{AccessLog, ErrorLog};
+use asteri_server::sys::forks;
 use asteri_server::{Body, ReadyRequest};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -140,16 +141,20 @@ impl Gateway {
             Ok(iterable) => response::send(call, iterable, self.sendfile),
             Err(error) => Err(Failure::Application(error.clone_ref(py))),
         };
+        if forks::is_child() {
+            report::leave_child(py, outcome);
+        }
         let status = match outcome {
             Ok(()) => call.state().staged.status(),
             Err(failure) => report::failure(py, &self.log, request, call, failure),
         };
         report::cut(&self.log, request, call);
+        // From here on the callables refuse: what close() might still say is no part of the response.
+        call.state().write = None;
+        drop(armed);
         if let Ok(iterable) = iterable {
             self.close(py, request, iterable);
         }
-        call.state().write = None;
-        drop(armed);
         status
     }
 

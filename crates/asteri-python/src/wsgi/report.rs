@@ -7,6 +7,7 @@ use asteri_arbiter::logs::{AccessFields, AccessLog, AccessRecord, ErrorLog, Leve
 use asteri_proto::h1::request::Version;
 use asteri_proto::h1::response::error_response;
 use asteri_proto::target::percent_decode;
+use asteri_server::sys::forks;
 use asteri_server::{Peer, ReadyRequest};
 use pyo3::exceptions::{PyConnectionError, PySystemExit};
 use pyo3::prelude::*;
@@ -42,6 +43,11 @@ pub fn failure(py: Python<'_>, log: &ErrorLog, request: &ReadyRequest, call: &Ca
             "the application's response head cannot be sent",
             &[("method", &method), ("target", &target), ("error", &shown(&error))],
         ),
+        Failure::Short(_) if gone => {
+            // The application noticed that its client had left, and stopped.
+            debug_gone(log, request, sent);
+            return status;
+        }
         Failure::Short(missing) => {
             log.error(
                 "the response is shorter than its Content-Length, connection closed",
@@ -59,6 +65,28 @@ pub fn failure(py: Python<'_>, log: &ErrorLog, request: &ReadyRequest, call: &Ca
     let server = state.server().map(<[u8]>::to_vec);
     error_page(state.out(), 500, server.as_deref());
     500
+}
+
+/// Ends a child that the application has forked and that has come back: as the interpreter would end it, but for what
+/// belongs to the worker. Its exit code is that of `SystemExit`, 1 after another exception, else 0.
+#[cold]
+pub fn leave_child(py: Python<'_>, outcome: Result<(), Failure>) -> ! {
+    let code = match outcome {
+        Ok(()) | Err(Failure::Gone | Failure::Short(_)) => 0,
+        Err(Failure::Application(error)) if error.is_instance_of::<PySystemExit>(py) => {
+            let code = error.value(py).getattr("code").ok();
+            code.map_or(1, |code| if code.is_none() { 0 } else { code.extract().unwrap_or(1) })
+        }
+        Err(Failure::Application(error)) => {
+            error.print(py);
+            1
+        }
+        Err(Failure::Head(_)) => 1,
+    };
+    for stream in ["stdout", "stderr"] {
+        let _ = py.import("sys").and_then(|sys| sys.getattr(stream)?.call_method0("flush"));
+    }
+    forks::leave(code)
 }
 
 /// The generic answer to a failed request; the connection is closed after it.
@@ -112,7 +140,9 @@ pub fn traceback(py: Python<'_>, error: &PyErr) -> String {
     let formatted = py.import("traceback").and_then(|module| {
         let parts =
             module.call_method1("format_exception", (error.get_type(py), error.value(py), error.traceback(py)))?;
-        PyString::new(py, "").call_method1("join", (parts,))?.extract::<String>()
+        // Not `extract`: one lone surrogate, as in the name of a file, must not hide the whole traceback.
+        let text = PyString::new(py, "").call_method1("join", (parts,))?.cast_into::<PyString>()?;
+        PyResult::Ok(text.to_string_lossy().into_owned())
     });
     // An exception whose own text cannot be had must not hide that it happened.
     formatted.unwrap_or_else(|_| {
@@ -173,6 +203,10 @@ impl AccessFields for Fields<'_, '_> {
     }
 
     fn response_field(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        // What was staged may be of a response that was replaced by an error page, or of an earlier request.
+        if self.state.stage != Stage::Begun {
+            return None;
+        }
         let lines = self.state.staged.fields();
         let named = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
         named.last().map(|(_, value)| Cow::Borrowed(value))

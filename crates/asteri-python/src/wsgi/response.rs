@@ -128,6 +128,7 @@ fn send_iterator(call: &Call, iterator: &Bound<'_, PyAny>, sized_one: bool) -> R
             // us it is the moment to see whether somebody still waits for the rest.
             _ if content.is_empty() => {
                 if state.out().client_gone() {
+                    state.gone = true;
                     return Err(Failure::Gone);
                 }
                 continue;
@@ -141,7 +142,7 @@ fn send_iterator(call: &Call, iterator: &Bound<'_, PyAny>, sized_one: bool) -> R
             break;
         }
         state.push(content);
-        state.flush()?;
+        state.flush_part()?;
         if state.cut > 0 {
             // The declared length has been sent. Whether the iterable has an end at all, nobody knows.
             break;

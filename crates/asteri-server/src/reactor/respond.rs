@@ -12,6 +12,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+/// Bytes of a response that may be held for a moment, to be sent together with what follows.
+const HOLD: usize = 16 * 1024;
+
 /// What became of bytes that were to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -34,6 +37,38 @@ impl Reactor {
         }
         connection.response_begun = true;
         self.send(key, bytes)
+    }
+
+    /// Keeps bytes of the application for the next send, as something is sure to follow very soon: more of the response, its
+    /// end, or the standby thread with [`send_held`](Self::send_held).
+    pub fn hold(&mut self, key: Key, bytes: &[u8]) -> Sent {
+        let room = Room { memory: self.settings.response_memory, folder: &self.settings.spool_folder };
+        match self.connections.get_mut(key) {
+            Some(connection)
+                if connection.stage == Stage::InApplication
+                    && (connection.held || connection.outbox.is_none())
+                    && connection.kept() + bytes.len() as u64 <= HOLD.min(room.memory) as u64 =>
+            {
+                self.counters.bytes_sent += bytes.len() as u64;
+                connection.response_begun = true;
+                connection.held = true;
+                match connection.outbox.get_or_insert_default().push(bytes, room) {
+                    Ok(()) => Sent::Accepted,
+                    Err(_) => Sent::Gone,
+                }
+            }
+            _ => self.respond(key, bytes),
+        }
+    }
+
+    /// Sends what the application's response has held back. Runs on: the standby thread, when a call has become long.
+    pub fn send_held(&mut self) {
+        if let Some(key) = self.current
+            && self.connections.get_mut(key).is_some_and(|connection| connection.held)
+        {
+            self.now = crate::sys::clock::now();
+            self.deliver(key);
+        }
     }
 
     /// Sends `before` and then part of a file of the application.
@@ -95,6 +130,7 @@ impl Reactor {
         };
         self.counters.bytes_sent += bytes.len() as u64;
         let mut rest = bytes;
+        let held = connection.held;
         if connection.outbox.is_none() {
             match socket::send(connection.socket.as_fd(), bytes, more) {
                 Ok(count) if count == bytes.len() => return Sent::Accepted,
@@ -117,6 +153,11 @@ impl Reactor {
             self.reset(key);
             return Sent::Gone;
         }
+        if held {
+            self.now = crate::sys::clock::now();
+            self.deliver(key);
+            return self.standing(key);
+        }
         self.schedule(key);
         if self.connections.get_mut(key).is_some_and(|connection| connection.kept() > self.settings.response_spool) {
             return Sent::FarBehind;
@@ -132,6 +173,7 @@ impl Reactor {
         let Some(outbox) = &mut connection.outbox else {
             return;
         };
+        connection.held = false;
         match outbox.deliver(connection.socket.as_fd()) {
             Ok(progress) if progress.drained => {
                 connection.outbox = None;
@@ -166,6 +208,12 @@ impl Reactor {
         if connection.stage != Stage::InApplication {
             return;
         }
+        if connection.held {
+            self.deliver(key);
+        }
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         if connection.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty()) {
             connection.stage = Stage::Delivering { keep_alive };
             self.schedule(key);

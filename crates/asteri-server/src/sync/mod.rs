@@ -35,10 +35,6 @@ pub trait Application {
     /// Answers one request. A panic is taken as a failure of this request alone.
     fn call(&mut self, request: &mut ReadyRequest, out: &mut Responder<'_>);
 
-    /// A child that the application has forked has come back from [`Application::call`] and is about to be ended: the last chance
-    /// to flush what it has written.
-    fn leave_child(&mut self) {}
-
     /// Runs `wait`, which may take long and touches nothing of the application, with the interpreter let go.
     fn block(wait: &mut dyn FnMut());
 }
@@ -124,7 +120,7 @@ pub(crate) struct Shared {
     quit: AtomicBool,
     /// Ends the wait of the application's thread when the standby thread has taken an order.
     orders: EventFd,
-    standby: Standby,
+    pub standby: Standby,
 }
 
 impl Shared {
@@ -321,6 +317,7 @@ impl<'a, A: Application> Host<'a, A> {
             context,
             block: A::block,
             state: State::Open,
+            last_sent: None,
         };
         shared.control.in_application(Some(&request));
         let call = shared.standby.call_begins();
@@ -329,7 +326,7 @@ impl<'a, A: Application> Host<'a, A> {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| application.call(&mut request, &mut responder)));
         drop(responder);
         if forks::is_child() {
-            application.leave_child();
+            // Whoever has an interpreter ends its children itself, with their exit code.
             forks::leave(i32::from(outcome.is_err()));
         }
         shared.standby.call_ends(call);

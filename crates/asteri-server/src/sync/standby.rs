@@ -86,6 +86,11 @@ impl Standby {
         }
     }
 
+    /// Whether the standby thread turns the reactor, or is not there to do so.
+    pub fn is_active(&self) -> bool {
+        matches!(self.state.load(Ordering::SeqCst), ACTIVE | ENDED)
+    }
+
     fn unpark(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -158,6 +163,7 @@ fn stand_in(shared: &Shared, call: u64, scratch: &mut Scratch) {
         if standby.call.load(Ordering::SeqCst) != call {
             break;
         }
+        reactor.send_held();
         reactor.suspend_accepting(!accept);
         reactor.set_generous(shared.control.idle_sibling());
         reactor.give_queue(false);

@@ -167,6 +167,8 @@ impl Application for Echo {
             body = vec![b'x'; usize::try_from(count).unwrap()];
         } else if let Some(count) = number("/file/") {
             return send_file(out, count);
+        } else if let Some(count) = number("/parts/") {
+            return parts(out, usize::try_from(count).unwrap());
         } else if let Some(count) = number("/stream/") {
             return stream(out, usize::try_from(count).unwrap());
         } else if path == "/panic" {
@@ -197,6 +199,22 @@ fn send_file(out: &mut Responder<'_>, count: u64) {
     if out.send_file(file.into(), 0, count).is_ok() {
         out.finish(head.keep_alive);
     }
+}
+
+/// Sends so many parts of four bytes at once, and after a while one more.
+fn parts(out: &mut Responder<'_>, count: usize) {
+    let (context, date) = (out.context(), out.date());
+    let head = HeadWriter::start(out.buffer(), context, 200, b"OK").unwrap();
+    let head = head.finish(Some(4 * (count as u64 + 1)), &date, None);
+    let mut encoder = BodyEncoder::new(head.framing);
+    for _ in 0..count {
+        encoder.encode(b"part", out.buffer());
+        out.flush_part().unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    encoder.encode(b"last", out.buffer());
+    let whole = encoder.finish(out.buffer()).is_ok();
+    out.finish(head.keep_alive && whole);
 }
 
 /// Sends so many bytes in pieces, each as soon as it is there.
