@@ -1,7 +1,7 @@
 //! The host of the `sync` worker: one application thread, and a standby thread for the time while it is busy.
 //!
 //! The application's thread turns the reactor and runs each complete request at once. When an application call lasts
-//! longer than about a millisecond, the standby thread (`standby.rs`) takes the reactor over and does all that needs no
+//! longer than a few milliseconds, the standby thread (`standby.rs`) takes the reactor over and does all that needs no
 //! application: it reads and parses further requests, delivers responses to slow readers, enforces timeouts. It goes
 //! back to sleep when the call returns.
 //!
