@@ -5,11 +5,13 @@
 //! * [`request`]: from pseudo-header fields and field lines to a [`crate::h1::request::RequestHead`], with the same verdicts.
 //! * [`block`]: response heads and trailers on their way from a gateway to a connection.
 //! * [`upgrade`]: how a request of HTTP/1.1 becomes the first stream.
+//! * [`hpack`]: header compression.
 //! * [`frames`]: finds the frames in a stream of bytes; [`meter`] counts those that cost more than they are worth.
 //! * [`priority`]: how soon a response is wanted.
 
 pub mod block;
 pub mod frames;
+pub mod hpack;
 pub mod meter;
 pub mod priority;
 pub mod request;
