@@ -8,9 +8,11 @@
 use asteri_proto::fields::{is_field_value, is_token};
 use asteri_proto::h1::request::{RequestHead, parse};
 use asteri_proto::h2::block;
-use asteri_proto::h2::frames::PREFACE;
-use asteri_proto::h2::meter::{Meter, Seen, Violation};
+use asteri_proto::h2::connection::{Connection, Event, Rules};
+use asteri_proto::h2::frames::{Frame, HEADER, PREFACE};
+use asteri_proto::h2::reason::Fault;
 use asteri_proto::h2::request::{Pseudo, judge};
+use asteri_proto::h2::section::Section;
 use asteri_proto::h2::upgrade;
 use asteri_proto::limits::Config;
 use asteri_proto::time::Moment;
@@ -26,27 +28,76 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn metered<'a>(
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> (Result<(), Violation>, Seen, bool, Option<(u32, usize)>) {
-    let mut meter = Meter::new(Moment(0));
-    meter.received(PREFACE, Moment(0)).expect("a preface is no frame");
-    let mut outcome = Ok(());
-    for piece in pieces {
-        let found = meter.received(piece, Moment(0));
-        assert!(outcome.is_ok() || found == outcome, "a violation stays one, whatever follows");
-        outcome = found;
+const RULES: Rules = Rules {
+    max_concurrent_streams: 8,
+    initial_window_size: 1000,
+    max_frame_size: 16_384,
+    max_header_list_size: 1000,
+    connect: true,
+};
+
+/// What comes of the frames: events, content, what is answered, and how it ends. An owner takes all content, and answers every third
+/// request.
+fn understood<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Vec<u8>, Vec<u8>, Option<Fault>) {
+    let (mut connection, mut section) = (Connection::new(RULES, Moment(0)), Section::default());
+    let (mut events, mut content, mut fault) = (Vec::new(), Vec::new(), None);
+    let settings = Frame { length: 0, kind: 4, flags: 0, stream: 0 }.header();
+    for piece in [&PREFACE[..], &settings].into_iter().chain(pieces) {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            match connection.receive(rest, &mut section, Moment(0)) {
+                Ok((used, event)) => {
+                    assert!(used <= rest.len());
+                    match &event {
+                        Event::NeedData => assert_eq!(used, rest.len()),
+                        Event::Request { stream, .. } => {
+                            assert!(fault.is_none() && connection.open_streams() <= 8);
+                            connection.set_tag(*stream, u64::from(*stream));
+                            if stream % 3 == 0 {
+                                assert!(connection.send_head(*stream, 200, block::lines(&[]), true));
+                                connection.close_stream(*stream);
+                            }
+                        }
+                        Event::Content { tag, bytes, .. } => {
+                            content.extend_from_slice(&rest[bytes.clone()]);
+                            connection.release(*tag as u32, bytes.len());
+                        }
+                        _ => {}
+                    }
+                    // How many pieces content has depends on the cuts.
+                    if !matches!(event, Event::NeedData | Event::Content { .. }) {
+                        events.push(event);
+                    }
+                    rest = &rest[used..];
+                }
+                Err(found) => {
+                    assert!(fault.is_none() && connection.is_over());
+                    fault = Some(found);
+                    break;
+                }
+            }
+        }
     }
-    (outcome, meter.take_seen(), meter.is_within(), meter.partial_content())
+    (events, content, connection.out, fault)
 }
 
 fn frames(input: &[u8]) {
-    let whole = metered([input]);
-    let bytewise = metered(input.chunks(1));
-    assert_eq!(bytewise.0, whole.0);
-    if whole.0.is_ok() {
-        assert_eq!(bytewise, whole);
+    let whole = understood([input]);
+    // The end of content may come with its last piece or by itself; all else is the same, and so is what is said.
+    let bytewise = understood(input.chunks(1));
+    assert_eq!((bytewise.1, bytewise.3), (whole.1, whole.3));
+    let told = |events: Vec<Event>| -> Vec<Event> {
+        events.into_iter().filter(|event| !matches!(event, Event::End { .. })).collect()
+    };
+    assert_eq!(told(bytewise.0), told(whole.0));
+    assert_eq!(bytewise.2, whole.2);
+    let mut out = &whole.2[..];
+    while let Some(header) = out.first_chunk::<HEADER>() {
+        out = &out[HEADER + Frame::of(header).length as usize..];
     }
+    assert!(out.is_empty(), "whole frames only");
+    // A header block of nine bytes may have an answer of thirteen.
+    assert!(whole.2.len() <= 200 + 3 * input.len(), "{} bytes for {}", whole.2.len(), input.len());
 }
 
 /// Lines: method, authority, host, path, protocol, and then names and values in turn. An empty one is a part that is missing.

@@ -5,7 +5,7 @@
 //! send. Every worker type uses the same code, so all of them accept and refuse the same requests.
 //!
 //! * [`h1`]: HTTP/1.1 and HTTP/1.0 on the side of an origin server.
-//! * [`h2`]: what HTTP/2 needs beside a library for its frames.
+//! * [`h2`]: HTTP/2: frames, streams, flow control, header compression.
 //! * [`ws`]: WebSocket, from the handshake on.
 //! * [`uwsgi`]: the uwsgi protocol, whose packets become heads as those of [`h1`] do.
 //! * [`proxy`]: the PROXY protocol, which comes before all others.

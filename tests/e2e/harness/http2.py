@@ -288,6 +288,9 @@ class Http2:
                 self.receive()
             except TimeoutError:
                 raise AssertionError("the connection goes on") from None
+            except h2.exceptions.ProtocolError:
+                # An answer on a stream that was opened without the package, which goes on with the next frame.
+                continue
             except (Closed, OSError):
                 self.closed = True
         return self.goaway[1] if self.goaway else None

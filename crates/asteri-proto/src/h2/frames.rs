@@ -1,4 +1,4 @@
-//! Finds the frames in a stream of bytes (RFC 9113 §4.1), however it is cut into pieces. Payloads are passed over.
+//! Frames (RFC 9113 §4.1): their types, flags and headers.
 
 /// DATA (RFC 9113 §6.1).
 pub const DATA: u8 = 0;
@@ -10,6 +10,8 @@ pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 /// SETTINGS (RFC 9113 §6.5).
 pub const SETTINGS: u8 = 4;
+/// `PUSH_PROMISE` (RFC 9113 §6.6), which no client may send.
+pub const PUSH_PROMISE: u8 = 5;
 /// PING (RFC 9113 §6.7).
 pub const PING: u8 = 6;
 /// GOAWAY (RFC 9113 §6.8).
@@ -52,8 +54,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn of(header: [u8; HEADER]) -> Self {
-        let [a, b, c, kind, flags, s0, s1, s2, s3] = header;
+    /// From bytes.
+    #[must_use]
+    pub fn of(header: &[u8; HEADER]) -> Self {
+        let &[a, b, c, kind, flags, s0, s1, s2, s3] = header;
         Self {
             length: u32::from_be_bytes([0, a, b, c]),
             kind,
@@ -72,75 +76,21 @@ impl Frame {
     }
 }
 
-/// Where in a stream of frames we are.
-#[derive(Clone, Debug, Default)]
-pub struct Frames {
-    header: [u8; HEADER],
-    /// Bytes of a header that have come.
-    have: usize,
-    /// Bytes of a payload that have not.
-    left: usize,
-}
-
-impl Frames {
-    /// Goes to the next frame header in `bytes`; `Some` with the frame and how many bytes were passed, up to the end of its header.
-    /// `None`: all were.
-    pub fn next(&mut self, bytes: &[u8]) -> Option<(Frame, usize)> {
-        let skip = self.left.min(bytes.len());
-        self.left -= skip;
-        let rest = &bytes[skip..];
-        let take = (HEADER - self.have).min(rest.len());
-        self.header[self.have..self.have + take].copy_from_slice(&rest[..take]);
-        self.have += take;
-        if self.have < HEADER {
-            return None;
-        }
-        self.have = 0;
-        let frame = Frame::of(self.header);
-        self.left = frame.length as usize;
-        Some((frame, skip + take))
-    }
-
-    /// Whether the bytes so far end in the middle of a frame.
-    #[must_use]
-    pub fn is_within(&self) -> bool {
-        self.have > 0 || self.left > 0
-    }
-
-    /// Bytes of the payload of the last frame that have not come.
-    #[must_use]
-    pub fn left(&self) -> usize {
-        self.left
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_found_however_the_bytes_are_cut() {
-        let sent = [
+    fn a_header_says_what_was_put_into_it() {
+        for frame in [
             Frame { length: 0, kind: SETTINGS, flags: 0, stream: 0 },
             Frame { length: 5, kind: DATA, flags: END_STREAM, stream: 1 },
-            Frame { length: 300, kind: HEADERS, flags: END_HEADERS, stream: 0x7fff_ffff },
-        ];
-        let mut bytes = Vec::new();
-        for frame in &sent {
-            bytes.extend_from_slice(&frame.header());
-            bytes.resize(bytes.len() + frame.length as usize, 0xff);
+            Frame { length: 0xff_ffff, kind: HEADERS, flags: END_HEADERS, stream: 0x7fff_ffff },
+        ] {
+            assert_eq!(Frame::of(&frame.header()), frame);
         }
-        for size in 1..=bytes.len() {
-            let mut frames = Frames::default();
-            let mut found = Vec::new();
-            for mut piece in bytes.chunks(size) {
-                while let Some((frame, used)) = frames.next(piece) {
-                    found.push(frame);
-                    piece = &piece[used..];
-                }
-            }
-            assert_eq!(found, sent, "in pieces of {size}");
-            assert!(!frames.is_within());
-        }
+        let mut reserved = Frame { length: 0, kind: PING, flags: 0, stream: 3 }.header();
+        reserved[5] |= 0x80;
+        assert_eq!(Frame::of(&reserved).stream, 3);
     }
 }

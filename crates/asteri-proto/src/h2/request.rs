@@ -32,10 +32,19 @@ errors! {
     CONNECTION_FIELD 400 "connection-field" "RFC 9113 §8.2.2" "a field describes the connection, which HTTP/2 has other means for";
     OTHER_HOST 400 "other-host" "RFC 9113 §8.3.1" "Host and :authority differ";
     MISSING_PATH 400 "missing-path" "RFC 9113 §8.3.1" "there is no :path";
+    BAD_PSEUDO_FIELD 400 "bad-pseudo-field" "RFC 9113 §8.3" "a pseudo-header field is unknown, repeated, or behind another field";
+    MISSING_PSEUDO_FIELD 400 "missing-pseudo-field" "RFC 9113 §8.3.1" "there is no :method or no :scheme";
     PADDED_FIELD_VALUE 400 "padded-field-value" "RFC 9113 §8.2.1" "a field value begins or ends with whitespace";
     CONTENT_AFTER_END 400 "content-after-end" "RFC 9113 §8.1.1" "the stream ends before its Content-Length is reached";
-    CONTENT_OVER_LENGTH 400 "content-over-length" "RFC 9113 §8.1.1" "there is more content than Content-Length says";
     UNKNOWN_PROTOCOL 501 "unknown-protocol" "RFC 8441 §4" "the :protocol of a CONNECT request is not websocket";
+}
+
+/// Whether a request that is refused for this is malformed by the rules of HTTP/2 itself, so that its stream ends with an error
+/// (RFC 9113 §8.1.1) and not with an answer.
+#[must_use]
+pub fn is_malformed(error: &ProtocolError) -> bool {
+    [BAD_FIELD_NAME, BAD_FIELD_VALUE, BAD_PSEUDO_FIELD, CONNECTION_FIELD, MISSING_PATH, MISSING_PSEUDO_FIELD]
+        .contains(error)
 }
 
 /// The pseudo-header fields of a request.

@@ -103,12 +103,11 @@ impl Upgrade {
             // Not for us to explain.
             return Some(std::mem::take(&mut self.received));
         }
-        let (frame, used) = frames::Frames::default().next(self.received.get(PREFACE.len()..)?)?;
+        let frame = Frame::of(self.received.get(PREFACE.len()..)?.first_chunk::<HEADER>()?);
         let length = frame.length as usize;
         if frame.kind != frames::SETTINGS || frame.flags & frames::ACK != 0 || length > LARGEST / 2 {
             return Some(std::mem::take(&mut self.received));
         }
-        debug_assert_eq!(used, HEADER);
         let start = PREFACE.len() + HEADER;
         let own = self.received.get(start..start + length)?;
         let mut told = PREFACE.to_vec();
@@ -165,7 +164,7 @@ mod tests {
         sent.extend_from_slice(b"rest");
         let whole = asked(GOOD).unwrap().receive(&sent).unwrap();
         assert!(whole.starts_with(PREFACE) && whole.ends_with(b"rest"));
-        let (frame, _) = frames::Frames::default().next(&whole[PREFACE.len()..]).unwrap();
+        let frame = Frame::of(whole[PREFACE.len()..].first_chunk().unwrap());
         assert_eq!((frame.kind, frame.length), (frames::SETTINGS, 18));
         let last = &whole[PREFACE.len() + HEADER + 12..][..6];
         assert_eq!(last, [0, 4, 0, 0, 0, 9], "the later value counts");

@@ -7,7 +7,6 @@
 mod sealed;
 
 use crate::sys::{socket, tempfile};
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -146,45 +145,45 @@ impl Outbox {
         }
     }
 
-    /// Takes up to `most` bytes out, at least one of them if there are any.
+    /// Moves up to `most` bytes to the end of `into`.
     ///
     /// # Errors
     /// When a file cannot be read, or turned out shorter than it was said to be.
-    pub fn take(&mut self, most: usize) -> io::Result<Bytes> {
-        let Some(segment) = self.segments.front_mut() else { return Ok(Bytes::new()) };
-        let (taken, finished) = match segment {
-            Segment::Memory { bytes, sent } => {
-                let count = most.min(bytes.len() - *sent);
-                self.in_memory -= count;
-                let taken = if count == bytes.len() {
-                    Bytes::from(std::mem::take(bytes))
-                } else {
-                    Bytes::copy_from_slice(&bytes[*sent..*sent + count])
-                };
-                *sent += count;
-                let finished = *sent >= bytes.len();
-                (taken, finished)
-            }
-            Segment::File { file, offset, left, ours } => {
-                let count = usize::try_from(*left).map_or(most, |left| left.min(most));
-                let mut taken = vec![0; count];
-                file.read_exact_at(&mut taken, *offset)?;
-                *offset += count as u64;
-                *left -= count as u64;
-                if !*ours {
-                    self.left_in_files -= count as u64;
+    pub fn take(&mut self, into: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        let mut wanted = most;
+        while wanted > 0 {
+            let Some(segment) = self.segments.front_mut() else { break };
+            let (count, finished) = match segment {
+                Segment::Memory { bytes, sent } => {
+                    let count = wanted.min(bytes.len() - *sent);
+                    into.extend_from_slice(&bytes[*sent..*sent + count]);
+                    *sent += count;
+                    self.in_memory -= count;
+                    (count, *sent == bytes.len())
                 }
-                (Bytes::from(taken), *left == 0)
+                Segment::File { file, offset, left, ours } => {
+                    let count = usize::try_from(*left).map_or(wanted, |left| left.min(wanted));
+                    let at = into.len();
+                    into.resize(at + count, 0);
+                    file.read_exact_at(&mut into[at..], *offset)?;
+                    *offset += count as u64;
+                    *left -= count as u64;
+                    if !*ours {
+                        self.left_in_files -= count as u64;
+                    }
+                    (count, *left == 0)
+                }
+            };
+            wanted -= count;
+            self.left -= count as u64;
+            if finished {
+                self.segments.pop_front();
             }
-        };
-        self.left -= taken.len() as u64;
-        if finished {
-            self.segments.pop_front();
         }
         if self.left == 0 {
             self.spool = None;
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// Sends until all is gone, the socket takes no more, or the budget is used up. Without TLS.
@@ -339,7 +338,8 @@ mod tests {
         expected.extend_from_slice(b"but this");
         let mut all = Vec::new();
         for most in (1..2000).cycle() {
-            let taken = outbox.take(most).unwrap();
+            let mut taken = Vec::new();
+            outbox.take(&mut taken, most).unwrap();
             assert!(taken.len() <= most && taken.is_empty() == outbox_was_empty(&expected, &all));
             if taken.is_empty() {
                 break;

@@ -51,6 +51,7 @@ use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Interest};
 use crate::wheel::{Alarm, Wheel};
 use accept::Accepting;
+use asteri_proto::h2::section::Section;
 use asteri_proto::time::Moment;
 use http2::Exchange;
 use std::collections::{HashMap, VecDeque};
@@ -137,6 +138,8 @@ pub(crate) struct Reactor {
     batching: Batching,
     /// Streams that speak WebSocket and have frames to be understood.
     framed: Vec<Key>,
+    /// For the fields of a request of HTTP/2.
+    section: Section,
 }
 
 /// What has happened since the last time the counters were taken.
@@ -212,6 +215,7 @@ impl Reactor {
             touched: Vec::new(),
             batching: Batching::Loop,
             framed: Vec::new(),
+            section: Section::default(),
         };
         reactor.watch_listeners()?;
         Ok(reactor)

@@ -93,7 +93,7 @@ impl Reactor {
                     continue;
                 }
                 Opening::Http2 => {
-                    self.begin_http2(key, None, &buffer);
+                    self.begin_http2(key, None, &buffer, scratch);
                     scratch.give_buffer(buffer);
                     self.receive_http2(key, scratch);
                     return None;
@@ -230,7 +230,7 @@ impl Reactor {
                     connection.is_head = head.is_head(&buffer[base..]);
                     let clear = connection.tls.is_none();
                     if let Some(upgrade) = self.upgrade_asked(scratch.head(), &buffer[base..]).filter(|_| clear) {
-                        self.upgrade_to_http2(key, upgrade, &buffer[position + used..]);
+                        self.upgrade_to_http2(key, upgrade, &buffer[position + used..], scratch);
                         scratch.give_buffer(buffer);
                         self.receive_http2(key, scratch);
                         return Step::Over;

@@ -243,11 +243,10 @@ impl Reactor {
 
     /// The application has given its whole response, the last of it in `bytes`.
     pub fn finish_with(&mut self, key: Key, bytes: &[u8], keep_alive: bool) -> Sent {
-        let sent = match bytes {
-            [] => Sent::Accepted,
-            bytes if key.is_stream() => self.hold_on_stream(key, bytes),
-            bytes => self.respond(key, bytes),
-        };
+        if key.is_stream() {
+            return self.finish_stream_with(key, bytes);
+        }
+        let sent = if bytes.is_empty() { Sent::Accepted } else { self.respond(key, bytes) };
         self.finish_response(key, keep_alive);
         sent
     }

@@ -7,15 +7,20 @@ use asteri_proto::h1::request::RequestHead;
 /// The receive buffer of a thread. A connection has none of its own unless part of a request has arrived.
 pub(crate) const SCRATCH: usize = 64 * 1024;
 
-/// A receive buffer and a request to parse into: one pair per thread, used again and again.
+/// The buffer of a request that is kept with it, in bytes.
+const LARGEST: usize = 4096;
+/// Requests that are kept to be used again: as many as a client of HTTP/2 commonly makes at a time.
+const BLANKS: usize = 64;
+
+/// A receive buffer and requests to parse into: one set per thread, used again and again.
 pub(crate) struct Scratch {
     buffer: Vec<u8>,
-    blank: Option<ReadyRequest>,
+    blanks: Vec<ReadyRequest>,
 }
 
 impl Scratch {
     pub fn new() -> Self {
-        Self { buffer: Vec::with_capacity(SCRATCH), blank: None }
+        Self { buffer: Vec::with_capacity(SCRATCH), blanks: Vec::new() }
     }
 
     /// An empty buffer of full size.
@@ -36,19 +41,28 @@ impl Scratch {
 
     /// The head of the request that is being parsed.
     pub fn head(&mut self) -> &mut RequestHead {
-        &mut self.blank.get_or_insert_with(ReadyRequest::blank).head
+        if self.blanks.is_empty() {
+            self.blanks.push(ReadyRequest::blank());
+        }
+        let last = self.blanks.len() - 1;
+        &mut self.blanks[last].head
     }
 
     /// The request with that head.
     pub fn take_request(&mut self) -> ReadyRequest {
-        self.blank.take().unwrap_or_else(ReadyRequest::blank)
+        self.blanks.pop().unwrap_or_else(ReadyRequest::blank)
     }
 
     /// Takes back what a request was made of.
     pub fn recycle(&mut self, mut request: ReadyRequest) {
-        self.give_buffer(std::mem::take(&mut request.buffer));
+        // That of a stream is its own.
+        if !request.key.is_stream() || request.buffer.capacity() > LARGEST {
+            self.give_buffer(std::mem::take(&mut request.buffer));
+        }
         request.body = Body::Empty;
         request.tls = None;
-        self.blank = Some(request);
+        if self.blanks.len() < BLANKS {
+            self.blanks.push(request);
+        }
     }
 }

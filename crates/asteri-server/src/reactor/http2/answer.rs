@@ -2,6 +2,7 @@
 
 use super::Http2;
 use super::exchange::{Exchange, Phase};
+use super::send::FULL;
 use crate::notice::Notice;
 use crate::outbox::Room;
 use crate::reactor::streaming::{HIGH, LOW};
@@ -13,10 +14,14 @@ use crate::sys::clock;
 use asteri_proto::error::ProtocolError;
 use asteri_proto::h1::request::Version;
 use asteri_proto::h1::response::error_response;
-use h2::Reason;
+use asteri_proto::h2::block;
+use asteri_proto::h2::reason::Reason;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+
+/// Content that need not be kept, in bytes: what fits into a frame that everybody takes.
+const AT_ONCE: usize = 16_384;
 
 impl Reactor {
     /// Whether a request may still be run: its client may have taken it back while it waited.
@@ -51,7 +56,7 @@ impl Reactor {
         let Some(exchange) = self.streams.get_mut(stream).filter(|exchange| exchange.in_use()) else {
             return Sent::Gone;
         };
-        let Some(at) = exchange.take_heads(bytes) else { return Sent::Gone };
+        let at = exchange.take_heads(bytes);
         let memory = if self.streamed { usize::MAX } else { self.settings.response_memory };
         let room = Room { memory, folder: &self.settings.spool_folder };
         if let Err(error) = exchange.out.push(&bytes[at..], room) {
@@ -153,6 +158,47 @@ impl Reactor {
         }
     }
 
+    /// The application has given its whole response, the last of it in `bytes`.
+    pub(in crate::reactor) fn finish_stream_with(&mut self, stream: Key, bytes: &[u8]) -> Sent {
+        if self.finish_at_once(stream, bytes) {
+            return Sent::Accepted;
+        }
+        let sent = if bytes.is_empty() { Sent::Accepted } else { self.hold_on_stream(stream, bytes) };
+        self.finish_on_stream(stream);
+        sent
+    }
+
+    /// A response that is there in one piece, is short, and for which there is room, goes to the connection without being kept. Not
+    /// if others wait to be sent, as who is first is decided among all of them.
+    fn finish_at_once(&mut self, stream: Key, bytes: &[u8]) -> bool {
+        let untouched = |exchange: &&mut Exchange| exchange.phase == Phase::InApplication && exchange.is_untouched();
+        let Some(exchange) = self.streams.get_mut(stream).filter(untouched) else { return false };
+        let (key, id) = (exchange.connection, exchange.id);
+        let Some((block, length)) = block::read(bytes).filter(|(block, _)| !block.is_interim()) else { return false };
+        let content = bytes.get(length..).unwrap_or_default();
+        let Some(mut http2) = self.take_http2(key) else { return false };
+        let link = &mut http2.link;
+        let fits = content.len() <= link.room(id).min(AT_ONCE) && link.out.len() < FULL && http2.ready.is_empty();
+        let begun = fits && link.send_head(id, block.status, block.fields(), content.is_empty());
+        if begun && !content.is_empty() {
+            let filled = link.send_content(id, |frame, _| {
+                frame.extend_from_slice(content);
+                Ok(true)
+            });
+            debug_assert!(filled.is_ok_and(|sent| sent == Some(content.len())), "there is room for all of it");
+        }
+        if begun {
+            self.now = clock::now();
+            self.current = None;
+            self.close_stream(&mut http2, stream);
+        }
+        self.put_http2(key, http2);
+        if begun {
+            self.flush_complete(key);
+        }
+        begun
+    }
+
     /// The application has given its whole response.
     pub(in crate::reactor) fn finish_on_stream(&mut self, stream: Key) {
         self.now = clock::now();
@@ -174,13 +220,15 @@ impl Reactor {
     pub(in crate::reactor) fn abort_on_stream(&mut self, stream: Key) {
         self.current = None;
         let Some(exchange) = self.streams.get_mut(stream).filter(|exchange| exchange.in_use()) else { return };
-        // What there is goes first, as far as the client takes it now.
-        let _ = exchange.pump();
-        let websocket = exchange.phase == Phase::Upgraded;
-        exchange.reset(if websocket { Reason::CANCEL } else { Reason::INTERNAL_ERROR });
+        let reason = if exchange.phase == Phase::Upgraded { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
         exchange.phase = Phase::Delivering;
         let key = exchange.connection;
         let Some(mut http2) = self.take_http2(key) else { return };
+        if let Some(exchange) = self.streams.get_mut(stream) {
+            // What there is goes first, as far as the client takes it now.
+            let _ = exchange.pump(&mut http2.link);
+            http2.link.reset(exchange.id, reason);
+        }
         self.close_stream(&mut http2, stream);
         self.put_http2(key, http2);
         self.flush_soon(key);
@@ -190,12 +238,8 @@ impl Reactor {
 
     /// Refuses a request that no application has got.
     pub(super) fn refuse_stream(&mut self, http2: &mut Http2, stream: Key, error: ProtocolError, sample: &[u8]) {
-        self.counters.refused += 1;
         let Some(key) = self.connection_of(stream) else { return };
-        if let Some(connection) = self.connections.get_mut(key) {
-            let sample = &sample[..sample.len().min(Notice::SAMPLE)];
-            self.observer.notice(&Notice::Refused { peer: connection.peer, error, sample });
-        }
+        self.tell_refused(key, error, sample);
         self.answer_on_stream(http2, stream, error.status, error.code);
     }
 
@@ -211,10 +255,10 @@ impl Reactor {
         error_response(&mut answer, Version::Http2, status, code, &date, server, exchange.is_head);
         exchange.partial = None;
         // What the client still sends of the request is not wanted: it is told so with the end of the stream (RFC 9113 §8.1).
-        exchange.incoming = None;
+        exchange.deaf = true;
         exchange.phase = Phase::Delivering;
         exchange.finished = true;
-        let Some(at) = exchange.take_heads(&answer) else { return };
+        let at = exchange.take_heads(&answer);
         let room = Room { memory: usize::MAX, folder: &self.settings.spool_folder };
         // In memory, where it cannot fail.
         let _ = exchange.out.push(&answer[at..], room);
@@ -229,7 +273,7 @@ impl Reactor {
         let in_use = exchange.in_use();
         if exchange.begun {
             self.counters.refused += 1;
-            exchange.reset(Reason::CANCEL);
+            http2.link.reset(exchange.id, Reason::CANCEL);
             return self.lose_stream(http2, stream);
         }
         let line = |request: &ReadyRequest| {
@@ -273,9 +317,9 @@ impl Reactor {
             input.told_complete = input.complete;
             let more = !input.complete;
             if !bytes.is_empty() {
-                exchange.release(bytes.len());
                 exchange.pace.resumed(&self.settings.http.timeouts, clock::now());
             }
+            self.release_on_stream(stream, bytes.len());
             if more {
                 self.flush_soon(key);
             }
@@ -285,10 +329,25 @@ impl Reactor {
         if !input.complete && exchange.awaits_continue && !exchange.begun {
             self.now = clock::now();
             exchange.pace.resumed(&self.settings.http.timeouts, self.now);
-            exchange.send_continue();
+            if let (Some(exchange), Some(http2)) = (
+                self.streams.get_mut(stream),
+                self.connections.get_mut(key).and_then(|connection| connection.http2.as_deref_mut()),
+            ) {
+                exchange.send_continue(&mut http2.link);
+            }
             self.flush_soon(key);
         }
         Receive::Pending
+    }
+
+    /// The application has taken so much of the content, and the client may send as much again.
+    pub(super) fn release_on_stream(&mut self, stream: Key, bytes: usize) {
+        let Some(exchange) = self.streams.get_mut(stream) else { return };
+        exchange.unreleased = exchange.unreleased.saturating_sub(bytes);
+        let (key, id) = (exchange.connection, exchange.id);
+        if let Some(http2) = self.http2_of(key) {
+            http2.link.release(id, bytes);
+        }
     }
 
     pub(super) fn tell_of_stream_input(&mut self, stream: Key) {

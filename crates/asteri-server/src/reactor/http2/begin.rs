@@ -3,7 +3,7 @@
 
 use super::Http2;
 use crate::connection::Stage;
-use crate::reactor::{Reactor, Sent};
+use crate::reactor::{Reactor, Scratch, Sent};
 use crate::slab::Key;
 use asteri_proto::h1::request::RequestHead;
 use asteri_proto::h2::frames::PREFACE;
@@ -49,14 +49,26 @@ impl Reactor {
     }
 
     /// The request becomes the first stream; `rest` came behind it.
-    pub(in crate::reactor) fn upgrade_to_http2(&mut self, key: Key, upgrade: Upgrade, rest: &[u8]) {
+    pub(in crate::reactor) fn upgrade_to_http2(
+        &mut self,
+        key: Key,
+        upgrade: Upgrade,
+        rest: &[u8],
+        scratch: &mut Scratch,
+    ) {
         if self.send(key, upgrade::SWITCHING) != Sent::Gone {
-            self.begin_http2(key, Some(upgrade), rest);
+            self.begin_http2(key, Some(upgrade), rest, scratch);
         }
     }
 
     /// From here on the connection speaks HTTP/2; `input` is what came of it.
-    pub(in crate::reactor) fn begin_http2(&mut self, key: Key, upgrade: Option<Upgrade>, input: &[u8]) {
+    pub(in crate::reactor) fn begin_http2(
+        &mut self,
+        key: Key,
+        upgrade: Option<Upgrade>,
+        input: &[u8],
+        scratch: &mut Scratch,
+    ) {
         let now = self.now;
         let mut http2 = Box::new(Http2::new(&self.settings.http2, self.streamed, now));
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -68,7 +80,7 @@ impl Reactor {
         }
         connection.http2 = Some(http2);
         self.counters.http2_connections += 1;
-        self.take_in_http2(key, input);
+        self.take_in_http2(key, input, scratch);
         self.touch(key);
     }
 }

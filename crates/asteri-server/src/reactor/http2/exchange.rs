@@ -1,19 +1,15 @@
 //! One stream: a request and the response to it.
 
-use super::machine::context;
 use crate::connection::Streaming;
 use crate::content::Collector;
 use crate::outbox::Outbox;
 use crate::request::ReadyRequest;
 use crate::slab::Key;
-use asteri_proto::h2::block::{self, Lines};
+use asteri_proto::h2::block;
+use asteri_proto::h2::connection::Connection as Link;
 use asteri_proto::h2::priority::Priority;
 use asteri_proto::pace::Pace;
 use asteri_proto::time::Moment;
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::io;
 
 /// What a stream is doing.
@@ -42,9 +38,6 @@ pub(crate) struct Exchange {
     pub id: u32,
     pub phase: Phase,
     pub is_head: bool,
-    respond: SendResponse<Bytes>,
-    pub incoming: Option<RecvStream>,
-    outgoing: Option<SendStream<Bytes>>,
     /// While collecting.
     pub partial: Option<(ReadyRequest, Collector)>,
     /// Where requests are handed out with their head.
@@ -53,15 +46,16 @@ pub(crate) struct Exchange {
     pub received: u64,
     /// Content that the client cannot know to be taken: it counts against its window.
     pub unreleased: usize,
-    /// Of a frame that is arriving: bytes for which the client has its time already.
-    pub credited: usize,
+    /// Nobody wants what the client still sends of the request.
+    pub deaf: bool,
     pub pace: Pace,
     pub awaits_continue: bool,
     /// The final head was given by the application.
     pub begun: bool,
-    head: Option<http::Response<()>>,
+    /// Head blocks that are to be sent, the final one last.
+    heads: Vec<u8>,
     pub out: Outbox,
-    trailers: Option<HeaderMap>,
+    trailers: Vec<u8>,
     /// All of the response is there.
     pub finished: bool,
     /// It is in the list of those that have something to send.
@@ -89,26 +83,23 @@ pub(super) enum Pumped {
 }
 
 impl Exchange {
-    pub fn new(connection: Key, respond: SendResponse<Bytes>, incoming: RecvStream, pace: Pace) -> Self {
+    pub fn new(connection: Key, id: u32, pace: Pace) -> Self {
         Self {
             connection,
-            id: respond.stream_id().as_u32(),
+            id,
             phase: Phase::Collecting,
             is_head: false,
-            respond,
-            incoming: Some(incoming),
-            outgoing: None,
             partial: None,
             input: Box::default(),
             received: 0,
             unreleased: 0,
-            credited: 0,
+            deaf: false,
             pace,
             awaits_continue: false,
             begun: false,
-            head: None,
+            heads: Vec::new(),
             out: Outbox::default(),
-            trailers: None,
+            trailers: Vec::new(),
             finished: false,
             ready: false,
             write_deadline: NEVER,
@@ -122,42 +113,36 @@ impl Exchange {
         matches!(self.phase, Phase::InApplication | Phase::Upgraded)
     }
 
-    /// Takes head blocks from the start of what the application sends; says where the content begins. `None`: the stream is gone.
-    pub fn take_heads(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Takes head blocks from the start of what the application sends; says where the content begins.
+    pub fn take_heads(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while !self.begun
-            && let Some((block, length)) = block::read(&bytes[at..])
+            && let Some((block, length)) = block::read(bytes.get(at..).unwrap_or_default())
         {
+            self.begun = !block.is_interim();
             at += length;
-            let mut response = http::Response::new(());
-            *response.status_mut() = http::StatusCode::from_u16(block.status).ok()?;
-            *response.headers_mut() = header_map(block.fields());
-            if block.is_interim() {
-                self.respond.send_informational(response).ok()?;
-            } else {
-                self.head = Some(response);
-                self.begun = true;
-            }
         }
-        Some(at)
+        self.heads.extend_from_slice(bytes.get(..at).unwrap_or_default());
+        at
     }
 
     /// Sends 100 (Continue) if the client waits for it.
-    pub fn send_continue(&mut self) {
+    pub fn send_continue(&mut self, link: &mut Link) {
         if std::mem::take(&mut self.awaits_continue) {
-            let mut response = http::Response::new(());
-            *response.status_mut() = http::StatusCode::CONTINUE;
-            // A stream that is gone shows elsewhere.
-            let _ = self.respond.send_informational(response);
+            link.send_head(self.id, 100, block::lines(&[]), false);
         }
     }
 
     /// The trailer section: field lines as [`block::lines`] reads them.
     pub fn set_trailers(&mut self, section: &[u8]) {
-        let map = header_map(block::lines(section));
-        if !map.is_empty() {
-            self.trailers = Some(map);
+        if block::lines(section).next().is_some() {
+            self.trailers = section.to_vec();
         }
+    }
+
+    /// Nothing of the response has been given, so that it may be sent without being kept.
+    pub fn is_untouched(&self) -> bool {
+        !self.begun && self.heads.is_empty() && self.out.is_empty() && self.trailers.is_empty()
     }
 
     /// Which stream is first to send: the most urgent one; of these the oldest, while those of which the client can use parts
@@ -166,54 +151,36 @@ impl Exchange {
         (self.priority.urgency, self.priority.incremental.then_some(self.turn), self.id)
     }
 
-    /// Whether the client has taken the stream back.
-    pub fn is_reset(&mut self) -> bool {
-        match &mut self.outgoing {
-            Some(outgoing) => outgoing.poll_reset(&mut context()).is_ready(),
-            None => self.respond.poll_reset(&mut context()).is_ready(),
-        }
-    }
-
-    /// Tells the client that there will be no more of the response.
-    pub fn reset(&mut self, reason: Reason) {
-        match &mut self.outgoing {
-            Some(outgoing) => outgoing.send_reset(reason),
-            None => self.respond.send_reset(reason),
-        }
-    }
-
     /// Gives the application's output to the connection, as far as the client has room for it. Says how many bytes of content.
     ///
     /// # Errors
     /// When what was kept in a file cannot be read.
-    pub(super) fn pump(&mut self) -> io::Result<(Pumped, u64)> {
-        if let Some(head) = self.head.take() {
-            let ends = self.ends();
-            match self.respond.send_response(head, ends) {
-                Ok(_) if ends => return Ok((Pumped::Done, 0)),
-                Ok(outgoing) => self.outgoing = Some(outgoing),
-                Err(_) => return Ok((Pumped::Gone, 0)),
+    pub(super) fn pump(&mut self, link: &mut Link) -> io::Result<(Pumped, u64)> {
+        let heads = std::mem::take(&mut self.heads);
+        let mut left = &heads[..];
+        while let Some((block, length)) = block::read(left) {
+            left = left.get(length..).unwrap_or_default();
+            let ends = !block.is_interim() && self.ends();
+            if !link.send_head(self.id, block.status, block.fields(), ends) {
+                return Ok((Pumped::Gone, 0));
+            }
+            if ends {
+                return Ok((Pumped::Done, 0));
             }
         }
         let mut moved = 0;
         while !self.out.is_empty() {
-            let Some(outgoing) = &mut self.outgoing else { return Ok((Pumped::Gone, moved)) };
-            let want = usize::try_from(self.out.len().min(PIECE)).unwrap_or(0);
-            outgoing.reserve_capacity(want);
-            let can = outgoing.capacity().min(want);
-            if can == 0 {
-                // The connection's window is not to go to who asked first, but to who is the most urgent when it opens.
-                outgoing.reserve_capacity(0);
+            if link.room(self.id) == 0 {
                 return Ok((Pumped::Blocked, moved));
             }
-            let bytes = self.out.take(can)?;
-            moved += bytes.len() as u64;
-            let ends = self.ends();
-            let Some(outgoing) = &mut self.outgoing else { return Ok((Pumped::Gone, moved)) };
-            if outgoing.send_data(bytes, ends).is_err() {
-                return Ok((Pumped::Gone, moved));
-            }
-            if ends {
+            let (out, last) = (&mut self.out, self.finished && self.trailers.is_empty());
+            let sent = link.send_content(self.id, |frame, most| {
+                out.take(frame, most)?;
+                Ok(last && out.is_empty())
+            })?;
+            let Some(sent) = sent else { return Ok((Pumped::Gone, moved)) };
+            moved += sent as u64;
+            if self.ends() {
                 return Ok((Pumped::Done, moved));
             }
             if moved >= PIECE {
@@ -223,44 +190,15 @@ impl Exchange {
         if !self.finished {
             return Ok((Pumped::Idle, moved));
         }
-        let Some(outgoing) = &mut self.outgoing else { return Ok((Pumped::Gone, moved)) };
-        let ended = match self.trailers.take() {
-            Some(trailers) => outgoing.send_trailers(trailers),
-            None => outgoing.send_data(Bytes::new(), true),
+        let ended = match &self.trailers[..] {
+            [] => link.send_content(self.id, |_, _| Ok(true))?.is_some(),
+            trailers => link.send_trailers(self.id, block::lines(trailers)),
         };
-        Ok((if ended.is_ok() { Pumped::Done } else { Pumped::Gone }, moved))
+        Ok((if ended { Pumped::Done } else { Pumped::Gone }, moved))
     }
 
     /// Whether what is given next is the end.
     fn ends(&self) -> bool {
-        self.finished && self.out.is_empty() && self.trailers.is_none()
+        self.finished && self.out.is_empty() && self.trailers.is_empty()
     }
-
-    /// The application has taken so much of the content, or nobody will.
-    pub fn release(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.unreleased);
-        self.unreleased -= bytes;
-        if bytes > 0
-            && let Some(incoming) = &mut self.incoming
-        {
-            // It fails only for more than there is.
-            let _ = incoming.flow_control().release_capacity(bytes);
-        }
-        // Kept until then: what is not given back while it is there is missing from the connection's window.
-        if self.input.complete && self.unreleased == 0 {
-            self.incoming = None;
-        }
-    }
-}
-
-/// Field lines that were judged when the application gave them: none is left out.
-fn header_map(lines: Lines<'_>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(lines.clone().count());
-    for (name, value) in lines {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            // More than the map can take is more than any client would.
-            let _ = map.try_append(name, value);
-        }
-    }
-    map
 }

@@ -1,8 +1,8 @@
 //! Connections that speak HTTP/2 (RFC 9113): many requests at a time, each a stream with a name of its own.
 //!
-//! The `h2` crate does frames, header compression and flow control, over two buffers in memory (`pipe.rs`, `machine.rs`). A
-//! stream is an [`Exchange`], named by a [`Key`] like a connection, so hosts and gateways see requests as ever. What is read
-//! in one go is worked off before anything is sent: all of its requests run, then their responses leave together.
+//! The driver ([`asteri_proto::h2::connection`]) does frames, header compression and flow control; here its events become requests, and
+//! responses its frames. A stream is an [`Exchange`], named by a [`Key`] like a connection, so hosts and gateways see requests as
+//! ever. What is read in one go is worked off before anything is sent: all of its requests run, then their responses leave together.
 //!
 //! * `begin.rs`: from the first byte to streams; prior knowledge and Upgrade
 //! * `receive.rs`: from bytes to requests, and their content
@@ -14,8 +14,6 @@
 mod answer;
 mod begin;
 mod exchange;
-mod machine;
-mod pipe;
 mod receive;
 mod send;
 mod time;
@@ -26,25 +24,19 @@ pub(crate) use exchange::Exchange;
 
 use crate::settings::Http2Settings;
 use crate::slab::Key;
-use asteri_proto::h2::meter::Meter;
+use asteri_proto::h2::connection::{Connection as Link, Rules};
 use asteri_proto::h2::priority::Priority;
 use asteri_proto::h2::upgrade::Upgrade;
 use asteri_proto::time::Moment;
 use exchange::NEVER;
-use machine::Machine;
-use pipe::Pipe;
 
 /// One connection's side of it.
 pub(crate) struct Http2 {
-    machine: Machine,
-    pipe: Pipe,
-    meter: Meter,
+    link: Link,
     /// A request of HTTP/1.1 that is to be the first stream, until the preface has come.
     upgrade: Option<Upgrade>,
     /// Streams that are not over.
     open: Vec<Key>,
-    /// The highest number of a stream so far.
-    last_stream: u32,
     /// Priorities of streams to come, by their numbers.
     expected: Vec<(u32, Priority)>,
     /// Streams that have something to send.
@@ -61,8 +53,6 @@ pub(crate) struct Http2 {
     used: bool,
     /// It has been told to end, and when it ends in any case unless streams are open.
     give_up: Moment,
-    /// The machine has ended.
-    over: bool,
     /// When time alone changes something.
     pub deadline: Moment,
     /// For bytes on their way out.
@@ -71,14 +61,17 @@ pub(crate) struct Http2 {
 
 impl Http2 {
     fn new(settings: &Http2Settings, websockets: bool, now: Moment) -> Self {
-        let pipe = Pipe::default();
+        let rules = Rules {
+            max_concurrent_streams: settings.max_concurrent_streams,
+            initial_window_size: settings.initial_window_size,
+            max_frame_size: settings.max_frame_size,
+            max_header_list_size: settings.max_header_list_size,
+            connect: websockets,
+        };
         Self {
-            machine: Machine::new(pipe.clone(), settings, websockets),
-            pipe,
-            meter: Meter::new(now),
+            link: Link::new(rules, now),
             upgrade: None,
             open: Vec::new(),
-            last_stream: 0,
             expected: Vec::new(),
             ready: Vec::new(),
             turns: 0,
@@ -87,7 +80,6 @@ impl Http2 {
             idle_since: now,
             used: false,
             give_up: NEVER,
-            over: false,
             deadline: NEVER,
             spare: Vec::new(),
         }
@@ -95,20 +87,10 @@ impl Http2 {
 
     /// A stream is opened: the priority that a frame has given it before, if one has.
     fn expected_priority(&mut self, id: u32) -> Option<Priority> {
-        self.last_stream = self.last_stream.max(id);
         let found = self.expected.iter().find(|(expected, _)| *expected == id).map(|(_, priority)| *priority);
         // Streams that were passed over can never be opened.
         self.expected.retain(|(expected, _)| *expected > id);
         found
-    }
-
-    /// Gives the machine bytes of the client's, behind the request that it may have come with.
-    fn feed(&mut self, bytes: &[u8]) {
-        let Some(upgrade) = &mut self.upgrade else { return self.pipe.feed(bytes) };
-        if let Some(told) = upgrade.receive(bytes) {
-            self.upgrade = None;
-            self.pipe.feed(&told);
-        }
     }
 }
 

@@ -4,17 +4,18 @@
 //! room for it; the frames that come of it leave in one go.
 
 use super::exchange::{NEVER, Phase, Pumped};
-use super::pipe::FULL;
-use super::{Batching, Http2};
+use super::{Batching, Http2, Link};
 use crate::connection::Stage;
 use crate::notice::Notice;
 use crate::reactor::{Reactor, Sent};
 use crate::request::ReadyRequest;
 use crate::slab::Key;
+use asteri_proto::h2::reason::Reason;
 use asteri_proto::time::Moment;
-use h2::Reason;
 use std::time::Duration;
 
+/// Bytes that may wait to be sent. With more, nothing is read: what a client makes us say is bounded by what it listens to.
+pub(super) const FULL: usize = 128 * 1024;
 /// Content that is given to the connection before its frames are sent, in bytes.
 const ROUND: u64 = 128 * 1024;
 /// What one connection may send before others have their turn, in bytes.
@@ -108,15 +109,15 @@ impl Reactor {
         let mut sent = 0;
         loop {
             let backlog = self.connections.get_mut(key).is_some_and(|connection| connection.outbox.is_some());
-            if backlog {
+            if backlog && !http2.link.is_over() {
                 // When it is gone, this goes on.
                 break;
             }
             let more = self.pump(&mut http2);
-            self.turn_http2(key, &mut http2);
-            let out = http2.pipe.take(std::mem::take(&mut http2.spare));
+            http2.spare.clear();
+            let out = std::mem::replace(&mut http2.link.out, std::mem::take(&mut http2.spare));
             let count = out.len();
-            http2.meter.sent(count);
+            http2.link.sent(count);
             let gone = count > 0 && self.send(key, &out) == Sent::Gone;
             http2.spare = out;
             if gone {
@@ -136,13 +137,13 @@ impl Reactor {
             http2.spare = Vec::new();
         }
         if http2.open.is_empty() {
-            http2.pipe.shrink();
+            http2.link.shrink();
         }
-        if http2.over {
+        if http2.link.is_over() {
             return self.end_http2(key, http2);
         }
         http2.deadline = self.http2_deadline(&http2);
-        let listens = !http2.pipe.is_backed_up();
+        let listens = http2.link.out.len() < FULL;
         self.put_http2(key, http2);
         if listens && self.connections.get_mut(key).is_some_and(|connection| connection.readable) {
             // What is unread was left while there was too much to send, and makes no event of its own.
@@ -169,7 +170,7 @@ impl Reactor {
                 return true;
             }
             http2.turns += 1;
-            let (pumped, moved) = self.pump_stream(*stream, http2.turns);
+            let (pumped, moved) = self.pump_stream(&mut http2.link, *stream, http2.turns);
             round += moved;
             match pumped {
                 Pumped::Done => self.close_stream(http2, *stream),
@@ -191,13 +192,13 @@ impl Reactor {
         more
     }
 
-    fn pump_stream(&mut self, stream: Key, turn: u64) -> (Pumped, u64) {
+    fn pump_stream(&mut self, link: &mut Link, stream: Key, turn: u64) -> (Pumped, u64) {
         let now = self.now;
         let Some(exchange) = self.streams.get_mut(stream) else { return (Pumped::Idle, 0) };
-        let (pumped, moved) = match exchange.pump() {
+        let (pumped, moved) = match exchange.pump(link) {
             Ok(progress) => progress,
             Err(error) => {
-                exchange.reset(Reason::INTERNAL_ERROR);
+                link.reset(exchange.id, Reason::INTERNAL_ERROR);
                 self.observer.notice(&Notice::ResponseSpoolFailed(&error));
                 return (Pumped::Gone, 0);
             }
@@ -215,8 +216,11 @@ impl Reactor {
         (pumped, moved)
     }
 
-    /// The machine has ended, and said its last words.
+    /// It is over, and its last words are said.
     fn end_http2(&mut self, key: Key, http2: Box<Http2>) {
+        if let Some(fault) = http2.link.told() {
+            self.tell_fault(key, fault);
+        }
         self.abandon_streams(http2);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.outbox.is_some() {

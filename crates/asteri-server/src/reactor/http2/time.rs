@@ -5,15 +5,15 @@ use super::exchange::{Exchange, NEVER, Phase};
 use crate::notice::Notice;
 use crate::reactor::Reactor;
 use crate::slab::Key;
+use asteri_proto::h2::reason::Reason;
 use asteri_proto::time::Moment;
-use h2::Reason;
 
 impl Http2 {
     /// Opens no more streams, and ends when those that are open have; a client that does not react has until `give_up`.
     pub(super) fn close(&mut self, give_up: Moment) {
         if self.give_up == NEVER {
             self.give_up = give_up;
-            self.machine.close();
+            self.link.close();
         }
     }
 }
@@ -35,7 +35,7 @@ impl Reactor {
     pub(super) fn http2_deadline(&mut self, http2: &Http2) -> Moment {
         let timeouts = &self.settings.http.timeouts;
         let mut next = NEVER;
-        if let Some(since) = http2.meter.within_head_since() {
+        if let Some(since) = http2.link.within_head_since() {
             next = next.min(since + timeouts.header);
         } else if http2.open.is_empty() && http2.give_up == NEVER {
             let patience = if http2.used { timeouts.keepalive } else { timeouts.header };
@@ -60,16 +60,16 @@ impl Reactor {
         let backlog = self.connections.get_mut(key).is_some_and(|connection| connection.outbox.is_some());
         let Some(mut http2) = self.take_http2(key) else { return };
         let quiet = http2.open.is_empty();
-        let within = http2.meter.within_head_since();
+        let within = http2.link.within_head_since();
         if within.is_some_and(|since| now >= since + header) {
             self.counters.timeouts += 1;
-            if !http2.meter.has_begun() {
+            if !http2.link.has_begun() {
                 self.put_http2(key, http2);
                 return self.close(key);
             }
-            http2.machine.abort(Reason::ENHANCE_YOUR_CALM);
+            http2.link.abort(Reason::ENHANCE_YOUR_CALM);
         } else if quiet && now >= http2.give_up {
-            http2.machine.abort(Reason::NO_ERROR);
+            http2.link.abort(Reason::NO_ERROR);
         } else if quiet && within.is_none() && now >= http2.idle_since + if http2.used { keepalive } else { header } {
             // One that was just begun and is on its way is served: a client learns first that there will be no more.
             http2.close(now + linger);
@@ -99,7 +99,7 @@ impl Reactor {
                 exchange.write_deadline = now + self.settings.http.timeouts.write_idle;
                 return false;
             }
-            exchange.reset(Reason::CANCEL);
+            http2.link.reset(exchange.id, Reason::CANCEL);
             self.counters.timeouts += 1;
             if let Some(connection) = self.connections.get_mut(exchange.connection) {
                 self.observer.notice(&Notice::WriteTimeout(connection.peer));
@@ -135,6 +135,7 @@ impl Reactor {
 
     fn forget_stream(&mut self, http2: &mut Http2, stream: Key) -> Option<Exchange> {
         let exchange = self.streams.remove(stream)?;
+        http2.link.close_stream(exchange.id);
         if let Some(at) = http2.open.iter().position(|open| *open == stream) {
             http2.open.swap_remove(at);
         }
@@ -154,16 +155,6 @@ impl Reactor {
         {
             self.counters.abandoned += 1;
             self.observer.notice(&Notice::SkippedAbandoned(request.peer));
-        }
-    }
-
-    /// Looks which streams the client has taken back.
-    pub(super) fn drop_reset(&mut self, http2: &mut Http2) {
-        for stream in http2.open.clone() {
-            if self.streams.get_mut(stream).is_some_and(Exchange::is_reset) {
-                self.counters.http2_resets += 1;
-                self.lose_stream(http2, stream);
-            }
         }
     }
 
@@ -192,9 +183,7 @@ impl Exchange {
         let content = match self.phase {
             Phase::Collecting => true,
             // What waits for the application, or for its word that the client may begin, is not late.
-            Phase::InApplication => {
-                self.incoming.is_some() && !self.input.complete && self.unreleased == 0 && !self.awaits_continue
-            }
+            Phase::InApplication => !self.deaf && !self.input.complete && self.unreleased == 0 && !self.awaits_continue,
             _ => false,
         };
         let frames = match (self.phase, &self.input.websocket) {

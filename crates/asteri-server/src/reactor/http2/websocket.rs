@@ -6,7 +6,7 @@ use crate::reactor::websocket::DEAF;
 use crate::reactor::{Reactor, Sent};
 use crate::slab::Key;
 use crate::sys::clock;
-use h2::Reason;
+use asteri_proto::h2::reason::Reason;
 
 impl Reactor {
     fn upgraded(&mut self, stream: Key) -> Option<&mut Exchange> {
@@ -63,8 +63,8 @@ impl Reactor {
             }
             let mut content = std::mem::take(&mut exchange.input.content);
             let Some(used) = self.take_frames(stream, &content) else { return };
+            self.release_on_stream(stream, used);
             let Some(exchange) = self.upgraded(stream) else { return };
-            exchange.release(used);
             content.drain(..used);
             exchange.input.content = content;
             if used == 0 {
@@ -77,8 +77,9 @@ impl Reactor {
         let key = exchange.connection;
         if exchange.input.complete && !full {
             // The peer has ended the stream without a closing frame: as if it had closed a connection (RFC 8441 §5).
-            exchange.reset(Reason::CANCEL);
+            let id = exchange.id;
             let Some(mut http2) = self.take_http2(key) else { return };
+            http2.link.reset(id, Reason::CANCEL);
             self.lose_stream(&mut http2, stream);
             self.put_http2(key, http2);
         }
