@@ -9,16 +9,19 @@ use super::frames::{self, Frame};
 use crate::time::Moment;
 
 /// What can be saved up.
-const MOST: u32 = 2_000;
+const MOST: i64 = 2_000;
 /// What it grows by in a second.
 const PER_SECOND: u64 = 100;
+/// Bytes of settings that cost one unit: several times what any client has to say.
+const SETTINGS_PER_UNIT: u32 = 64;
 /// Bytes sent to the client that are worth one unit.
 const BYTES_PER_UNIT: u64 = 256;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Allowance {
-    left: u32,
+    /// Below zero after [`Allowance::spend`].
+    left: i64,
     grown_at: Moment,
     /// Bytes sent that were not worth a unit yet.
     sent: u64,
@@ -31,6 +34,7 @@ impl Allowance {
 
     /// Takes from it. Says whether there was enough.
     pub fn take(&mut self, price: u32, now: Moment) -> bool {
+        let price = i64::from(price);
         if price > self.left {
             let units = now.0.saturating_sub(self.grown_at.0).saturating_mul(PER_SECOND) / 1000;
             if units > 0 {
@@ -38,14 +42,17 @@ impl Allowance {
                 self.earn(units);
             }
         }
-        let left = self.left.checked_sub(price);
-        self.left = left.unwrap_or(0);
-        left.is_some()
+        self.left -= price;
+        self.left >= 0
     }
 
     fn earn(&mut self, units: u64) {
-        let units = u32::try_from(units).unwrap_or(MOST);
-        self.left = self.left.saturating_add(units).min(MOST);
+        self.left = self.left.saturating_add(i64::try_from(units).unwrap_or(MOST)).min(MOST);
+    }
+
+    /// The client has made us do something for which there is no frame of its own. Without enough left, its next frame ends all.
+    pub fn spend(&mut self, price: u32) {
+        self.left = self.left.saturating_sub(i64::from(price));
     }
 
     /// So many bytes were sent to the client.
@@ -68,7 +75,8 @@ pub(super) fn price(frame: Frame) -> u32 {
         frames::CONTINUATION if empty => 20,
         frames::SETTINGS if frame.flags & frames::ACK != 0 => 1,
         // Each wants an answer.
-        frames::SETTINGS | frames::PING => 2,
+        frames::SETTINGS => 2 + frame.length / SETTINGS_PER_UNIT,
+        frames::PING => 2,
         _ => 1,
     }
 }

@@ -7,7 +7,8 @@ pub const FIRST_WINDOW: u32 = 65_535;
 
 /// A window in which the peer sends to us.
 ///
-/// It is opened again when half of it was used and taken, so that a transfer costs two updates per window and not one per frame.
+/// It is opened again when what was taken is as much as what the peer may still send. So a transfer costs two updates per window and
+/// not one per frame; and where much waits to be taken for long, the rest of the window goes round all the same.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Receiving {
     /// What it is opened to, in bytes.
@@ -32,7 +33,7 @@ impl Receiving {
     /// So much of it was taken. Says by how much the peer is to be told that the window opens, if it is.
     pub fn take(&mut self, bytes: usize) -> Option<u32> {
         self.taken += i64::try_from(bytes).unwrap_or(0);
-        if self.taken * 2 < self.size {
+        if self.taken < self.left {
             return None;
         }
         let opened = u32::try_from(std::mem::take(&mut self.taken)).ok().filter(|opened| *opened > 0)?;
@@ -63,9 +64,21 @@ mod tests {
         assert!(window.received(60) && window.received(40));
         assert!(!window.received(1), "it is used up");
         let mut window = Receiving::new(100);
-        assert!(window.received(100));
-        assert_eq!((window.take(30), window.take(19), window.take(1)), (None, None, Some(50)));
-        assert!(window.received(50) && !window.received(1));
+        let opened: Vec<_> = (0..5).map(|_| window.received(10).then(|| window.take(10)).flatten()).collect();
+        assert_eq!(opened, [None, None, None, None, Some(50)]);
+        assert!(window.received(100) && !window.received(1));
+    }
+
+    #[test]
+    fn what_waits_for_long_does_not_keep_the_rest_from_being_used() {
+        let mut window = Receiving::new(100);
+        assert!(window.received(80), "nobody takes these");
+        let mut through = 0;
+        while through < 1000 && window.received(10) {
+            through += 10;
+            window.take(10);
+        }
+        assert_eq!(through, 1000);
     }
 
     #[test]

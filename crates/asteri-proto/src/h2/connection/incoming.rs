@@ -1,7 +1,7 @@
 //! Frames, and what they mean (RFC 9113 §6).
 
 use super::content::Content;
-use super::{Block, Connection, Event, OUR_RESETS, State};
+use super::{Block, Connection, Event, FRAME_SIZE, OUR_RESETS, State};
 use crate::h2::allowance::price;
 use crate::h2::flow::{FIRST_WINDOW, LARGEST_WINDOW, Receiving, open};
 use crate::h2::frames::{self, Frame, HEADER, PREFACE};
@@ -183,7 +183,22 @@ impl Connection {
         if of_a_stream != (frame.stream != 0) {
             return Err(self.fault(Reason::PROTOCOL_ERROR));
         }
-        self.take_allowance(price(frame), frame.kind, now)
+        self.take_allowance(price(frame), frame.kind, now)?;
+        // Frames may be large for the sake of content, which is handed on as it comes. These are kept until they are whole.
+        let kept = matches!(
+            frame.kind,
+            frames::HEADERS | frames::SETTINGS | frames::GOAWAY | frames::CONTINUATION | frames::PRIORITY_UPDATE
+        );
+        if kept && frame.length as usize > self.largest_section() {
+            return Err(self.fault(Reason::ENHANCE_YOUR_CALM));
+        }
+        Ok(())
+    }
+
+    /// A field section has to be understood for the sake of the table, even if it is too large. One that is far too large, in bytes as
+    /// they come, ends all.
+    fn largest_section(&self) -> usize {
+        (self.rules.max_header_list_size.max(FRAME_SIZE) as usize).saturating_mul(2)
     }
 
     /// A frame that is here in full.
@@ -250,11 +265,10 @@ impl Connection {
         section: &mut Section,
         now: Moment,
     ) -> Result<Option<Event>, Fault> {
+        let most = self.largest_section();
         let Some(block) = &mut self.block else { return Ok(None) };
         block.bytes.extend_from_slice(payload);
-        // As it has to be understood for the sake of the table, one that is far too large ends all.
-        let most = self.rules.max_header_list_size.max(self.rules.max_frame_size) as usize;
-        if block.bytes.len() > most.saturating_mul(2) {
+        if block.bytes.len() > most {
             return Err(self.fault(Reason::ENHANCE_YOUR_CALM));
         }
         if frame.flags & frames::END_HEADERS == 0 {
@@ -382,26 +396,29 @@ impl Connection {
             return Ok(None);
         }
         self.greeted = true;
+        let mut first_window = self.first_window;
         for setting in payload.chunks_exact(6) {
             let &[i0, i1, v0, v1, v2, v3] = setting else { continue };
             let value = u32::from_be_bytes([v0, v1, v2, v3]);
             match u16::from_be_bytes([i0, i1]) {
                 HEADER_TABLE_SIZE => self.encoder.set_limit(value),
                 ENABLE_PUSH if value > 1 => return Err(self.fault(Reason::PROTOCOL_ERROR)),
-                INITIAL_WINDOW_SIZE => {
-                    let fits = i64::from(value) <= LARGEST_WINDOW;
-                    let by = i64::from(value) - i64::from(self.first_window);
-                    self.first_window = value;
-                    if !fits || !self.streams.iter_mut().all(|stream| open(&mut stream.window, by)) {
-                        return Err(self.fault(Reason::FLOW_CONTROL_ERROR));
-                    }
+                INITIAL_WINDOW_SIZE if i64::from(value) > LARGEST_WINDOW => {
+                    return Err(self.fault(Reason::FLOW_CONTROL_ERROR));
                 }
+                INITIAL_WINDOW_SIZE => first_window = value,
                 MAX_FRAME_SIZE if !(16_384..1 << 24).contains(&value) => {
                     return Err(self.fault(Reason::PROTOCOL_ERROR));
                 }
                 MAX_FRAME_SIZE => self.frame_size = value,
                 _ => {}
             }
+        }
+        // Once per frame, however often it is in there: the streams may be many.
+        let by = i64::from(first_window) - i64::from(self.first_window);
+        self.first_window = first_window;
+        if by != 0 && !self.streams.iter_mut().all(|stream| open(&mut stream.window, by)) {
+            return Err(self.fault(Reason::FLOW_CONTROL_ERROR));
         }
         self.put_frame(frames::SETTINGS, frames::ACK, 0, &[]);
         Ok(None)

@@ -15,7 +15,7 @@ mod outgoing;
 mod tests;
 
 use super::allowance::Allowance;
-use super::flow::{FIRST_WINDOW, Receiving};
+use super::flow::{FIRST_WINDOW, LARGEST_WINDOW, Receiving};
 use super::frames::{self, Frame, HEADER, PREFACE};
 use super::hpack::{Decoder, Encoder};
 use super::priority::Priority;
@@ -26,8 +26,8 @@ use crate::time::Moment;
 use content::Content;
 use std::ops::Range;
 
-/// What the client may send before any of it is taken, on all streams together, in bytes. More than one stream's window, so that one
-/// whose application is slow does not hold up the others at once.
+/// What the client may send before any of it is taken, on all streams together, in bytes; twice the window of a stream if that is more,
+/// so that one whose application is slow does not hold up the others at once.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Streams that we may have ended for what the client did wrong on them, as long as the connection lasts.
 const OUR_RESETS: u32 = 256;
@@ -163,7 +163,7 @@ impl Connection {
     /// For a connection whose first byte (of the preface) is still to come.
     #[must_use]
     pub fn new(rules: Rules, now: Moment) -> Self {
-        let window = CONNECTION_WINDOW.max(rules.initial_window_size);
+        let window = CONNECTION_WINDOW.max(rules.initial_window_size.saturating_mul(2)).min(LARGEST_WINDOW as u32);
         let mut receiving = Receiving::new(FIRST_WINDOW);
         receiving.resize(window);
         let mut connection = Self {

@@ -9,6 +9,9 @@ use crate::h2::reason::{Fault, Reason};
 use crate::h2::streams::Past;
 use std::io;
 
+/// A piece of content that is no larger, in bytes, as the client leaves no room for more, costs it something (CVE-2019-9511).
+const TINY: usize = 64;
+
 /// Settings (RFC 9113 §6.5.2, RFC 8441 §3).
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -134,6 +137,9 @@ impl Connection {
         if length == 0 && !ends {
             self.out.truncate(at);
             return Ok(Some(0));
+        }
+        if length == most && length <= TINY && !ends {
+            self.allowance.spend(1);
         }
         let size = i64::try_from(length).unwrap_or(i64::MAX);
         open.window -= size;

@@ -161,7 +161,7 @@ fn a_request_is_its_fields_and_its_content() {
 }
 
 #[test]
-fn windows_open_again_when_half_of_them_was_taken() {
+fn windows_open_again_when_as_much_was_taken_as_is_left() {
     let mut side = Side::new(RULES);
     side.upload(1);
     let piece = frame(frames::DATA, 0, 1, &[0; 16_000]);
@@ -169,9 +169,9 @@ fn windows_open_again_when_half_of_them_was_taken() {
         side.take(&piece).unwrap();
     }
     assert_eq!(side.written(), [], "nothing was taken yet");
-    side.connection.release(1, 32_767);
+    side.connection.release(1, 1534);
     assert_eq!(side.written(), []);
-    side.connection.release(1, 1);
+    side.connection.release(1, 31_234);
     assert_eq!(side.numbers(), [(frames::WINDOW_UPDATE, 1, 32_768)]);
     // More than was received is never given back.
     side.connection.release(1, 1 << 30);
@@ -187,12 +187,11 @@ fn windows_open_again_when_half_of_them_was_taken() {
 
 #[test]
 fn the_window_of_the_connection_is_for_all_streams() {
-    let mut side = Side::new(Rules { initial_window_size: 1 << 20, ..RULES });
-    side.upload(1);
-    side.upload(3);
+    let mut side = Side::new(Rules { initial_window_size: 400_000, ..RULES });
+    [1, 3, 5].into_iter().for_each(|stream| side.upload(stream));
     let mut sent = 0;
     let outcome = loop {
-        let stream = if sent % 32_000 == 0 { 1 } else { 3 };
+        let stream = 1 + 2 * (sent / 16_000 % 3);
         if let Err(fault) = side.take(&frame(frames::DATA, 0, stream, &[0; 16_000])) {
             break fault;
         }
@@ -237,6 +236,35 @@ fn a_client_keeps_to_a_small_window_when_it_knows_of_it() {
     side.take(&frame(frames::DATA, 0, 1, &[0; 1])).unwrap();
     let reason = Reason::FLOW_CONTROL_ERROR.0;
     assert_eq!(side.numbers(), [(frames::RST_STREAM, 3, reason), (frames::RST_STREAM, 1, reason)]);
+}
+
+#[test]
+fn streams_that_nobody_takes_from_leave_room_for_others() {
+    for (window, slow) in [(65_535, 12), (600_000, 1), (4 << 20, 1)] {
+        let mut side = Side::new(Rules { initial_window_size: window, max_concurrent_streams: 20, ..RULES });
+        let mut stream = 1;
+        for _ in 0..slow {
+            side.upload(stream);
+            for at in (0..window).step_by(16_384) {
+                side.take(&frame(frames::DATA, 0, stream, &vec![0; (window - at).min(16_384) as usize])).unwrap();
+            }
+            stream += 2;
+        }
+        side.upload(stream);
+        side.connection.out.clear();
+        // As much as the window of the connection has left, and then as much as is opened.
+        let held = i64::from(window) * slow;
+        let mut room = i64::from(CONNECTION_WINDOW.max(2 * window)) - held;
+        let mut sent = 0;
+        while sent < 10 << 20 {
+            assert!(room >= 10_000, "window {window}: stuck after {sent} bytes");
+            side.take(&frame(frames::DATA, 0, stream, &[0; 10_000])).unwrap();
+            side.connection.release(stream, 10_000);
+            (room, sent) = (room - 10_000, sent + 10_000);
+            let opened = side.numbers();
+            room += opened.iter().filter(|(_, stream, _)| *stream == 0).map(|(_, _, by)| i64::from(*by)).sum::<i64>();
+        }
+    }
 }
 
 #[test]
@@ -441,6 +469,63 @@ fn the_window_of_the_connection_bounds_all_responses() {
     assert_eq!((sent, side.connection.room(3)), (65_535, 0));
     side.take(&frame(frames::WINDOW_UPDATE, 0, 0, &9u32.to_be_bytes())).unwrap();
     assert_eq!(side.content_of(3, &content, false), Some(9));
+}
+
+#[test]
+fn settings_cost_by_their_size_and_count_once_per_frame() {
+    let mut side = Side::new(RULES);
+    side.request(1);
+    // Whoever says it again and again says the last of it.
+    let twice: Vec<u8> = [7u32, 70_000].iter().flat_map(|value| [&[0, 4], &value.to_be_bytes()[..]].concat()).collect();
+    side.take(&frame(frames::SETTINGS, 0, 0, &twice)).unwrap();
+    side.take(&frame(frames::WINDOW_UPDATE, 0, 0, &[0, 1, 0, 0])).unwrap();
+    assert_eq!(side.connection.room(1), 70_000);
+    let long = frame(frames::SETTINGS, 0, 0, &twice.repeat(1000));
+    let fault = (0..100).find_map(|_| side.take(&long).err());
+    assert_eq!(fault.map(|fault| fault.reason), Some(Reason::ENHANCE_YOUR_CALM));
+}
+
+#[test]
+fn a_client_pays_for_content_in_tiny_pieces() {
+    let mut side = Side::new(Rules { max_concurrent_streams: 100, ..RULES });
+    side.take(&setting(4, 0)).unwrap();
+    let streams: Vec<u32> = (0..100).map(|number| 2 * number + 1).collect();
+    for stream in &streams {
+        side.request(*stream);
+        assert!(side.connection.send_head(*stream, 200, block::lines(&[]), false));
+    }
+    // One frame of the client makes room for a byte on each of them.
+    let (mut pieces, mut fault) = (0, None);
+    for size in 1..10_000 {
+        let room = [setting(4, size), frame(frames::WINDOW_UPDATE, 0, 0, &100u32.to_be_bytes())].concat();
+        if let Err(found) = side.take(&room) {
+            fault = Some(found.reason);
+            break;
+        }
+        for stream in &streams {
+            pieces += side.content_of(*stream, &[7; 1000], false).unwrap_or(0);
+        }
+        let sent = std::mem::take(&mut side.connection.out).len();
+        side.connection.sent(sent);
+    }
+    assert_eq!(fault, Some(Reason::ENHANCE_YOUR_CALM), "after {pieces} pieces");
+    assert!((1000..10_000).contains(&pieces), "{pieces}");
+}
+
+#[test]
+fn only_content_comes_in_frames_as_large_as_are_allowed() {
+    let rules = Rules { max_frame_size: 1 << 20, initial_window_size: 1 << 20, ..RULES };
+    for kind in [frames::HEADERS, frames::SETTINGS, frames::GOAWAY, frames::PRIORITY_UPDATE] {
+        let mut side = Side::new(rules);
+        let stream = u32::from(kind == frames::HEADERS);
+        let large = frame(kind, frames::END_HEADERS, stream, &vec![0; 600_000]);
+        let outcome = side.take(&large[..HEADER]);
+        assert_eq!(outcome.map_err(|fault| fault.reason), Err(Reason::ENHANCE_YOUR_CALM), "type {kind}");
+    }
+    let mut side = Side::new(rules);
+    side.upload(1);
+    side.take(&frame(frames::DATA, 0, 1, &vec![0; 600_000])).unwrap();
+    assert_eq!(side.content.len(), 600_000);
 }
 
 #[test]
