@@ -11,7 +11,7 @@ use asteri_proto::h2::block;
 use asteri_proto::h2::connection::{Connection, Event, Rules};
 use asteri_proto::h2::frames::{Frame, HEADER, PREFACE};
 use asteri_proto::h2::reason::Fault;
-use asteri_proto::h2::request::{Pseudo, judge};
+use asteri_proto::h2::request::judge;
 use asteri_proto::h2::section::Section;
 use asteri_proto::h2::upgrade;
 use asteri_proto::limits::Config;
@@ -100,18 +100,23 @@ fn frames(input: &[u8]) {
     assert!(whole.2.len() <= 200 + 3 * input.len(), "{} bytes for {}", whole.2.len(), input.len());
 }
 
-/// Lines: method, authority, host, path, protocol, and then names and values in turn. An empty one is a part that is missing.
+/// Lines: method, authority, path, protocol, and then names and values in turn. An empty one is a part that is missing.
 fn request(input: &[u8]) {
     let mut lines = input.split(|byte| *byte == b'\n');
-    let mut part = || lines.next().filter(|line| !line.is_empty());
-    let pseudo =
-        Pseudo { method: part().unwrap_or_default(), authority: part(), host: part(), path: part(), protocol: part() };
+    let mut section = Section::default();
+    section.begin(input.len() * 20);
+    for name in [":method", ":authority", ":path", ":protocol"] {
+        if let Some(line) = lines.next().filter(|line| !line.is_empty()) {
+            section.add(name.as_bytes(), line);
+        }
+    }
     let fields: Vec<&[u8]> = lines.collect();
-    let fields = fields.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+    fields.chunks_exact(2).for_each(|pair| section.add(pair[0], pair[1]));
     let (mut out, mut head) = (Vec::new(), RequestHead::default());
-    if judge(pseudo, fields, input.len() % 2 == 0, &mut out, &mut head, &Config::default()).is_err() {
+    if judge(&mut section, input.len() % 2 == 0, &mut head, &Config::default()).is_err() {
         return;
     }
+    section.swap_bytes(&mut out);
     assert!(is_token(head.method.of(&out)) && !head.target.is_empty() && head.len == out.len());
     assert!(head.path.of(&out).starts_with(b"/") || head.path.of(&out) == b"*");
     for field in &head.fields {

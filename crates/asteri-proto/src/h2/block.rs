@@ -27,12 +27,14 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let value = trim(value);
     // A single field line of four gigabytes is nothing that fits into a frame, or into memory twice.
     let (Ok(name_len), Ok(value_len)) = (u32::try_from(name.len()), u32::try_from(value.len())) else { return };
+    let lengths = u64::from(name_len) << 32 | u64::from(value_len);
     out.reserve(8 + name.len() + value.len());
-    out.extend_from_slice(&name_len.to_be_bytes());
-    out.extend_from_slice(&value_len.to_be_bytes());
+    out.extend_from_slice(&lengths.to_be_bytes());
     let at = out.len();
     out.extend_from_slice(name);
-    out[at..].make_ascii_lowercase();
+    if let Some(name) = out.get_mut(at..) {
+        name.make_ascii_lowercase();
+    }
     out.extend_from_slice(value);
 }
 

@@ -4,6 +4,7 @@
 //! [`crate::error`]. `:authority` becomes Host, crumbs of Cookie become one field (RFC 9113 §8.2.3), so whoever takes the
 //! head need not know the version.
 
+use super::section::Section;
 use crate::error::{
     ASTERISK_NOT_OPTIONS, BAD_FIELD_NAME, BAD_FIELD_VALUE, BAD_METHOD, BAD_TARGET_AUTHORITY, BAD_TARGET_BYTE,
     BAD_TARGET_FORM, BODY_TOO_LARGE, CONNECT_NOT_SUPPORTED, FIELD_TOO_LARGE, HEAD_TOO_LARGE, MISSING_HOST,
@@ -62,20 +63,12 @@ pub struct Pseudo<'a> {
     pub protocol: Option<&'a [u8]>,
 }
 
-/// Puts the parts of a request into `out`, and into `head` what they mean; its spans count from the start of `out`. `ends`: there is
-/// neither content nor a trailer section.
+/// What the fields of `section` mean comes into `head`, whose spans point into the bytes of the section: they are to be
+/// [taken](Section::swap_bytes) with it. `ends`: there is neither content nor a trailer section.
 ///
 /// # Errors
 /// The request is to be refused; `head` has no meaning then.
-pub fn judge<'f>(
-    pseudo: Pseudo<'_>,
-    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
-    ends: bool,
-    out: &mut Vec<u8>,
-    head: &mut RequestHead,
-    cfg: &Config,
-) -> Result<(), ProtocolError> {
-    out.clear();
+pub fn judge(section: &mut Section, ends: bool, head: &mut RequestHead, cfg: &Config) -> Result<(), ProtocolError> {
     head.version = Version::Http2;
     head.authority = None;
     head.host = None;
@@ -83,32 +76,37 @@ pub fn judge<'f>(
     head.dropped = None;
     head.front = None;
     head.fields.clear();
-    request_line(pseudo, out, head, cfg)?;
+    request_line(section, head, cfg)?;
     let mut says = Sayings::default();
+    let pseudo = section.pseudo();
     match (pseudo.authority, pseudo.host) {
-        (Some(authority), _) if !is_authority(authority) => return Err(BAD_TARGET_AUTHORITY),
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => return Err(OTHER_HOST),
-        (Some(authority), None) => keep(b"host", authority, &mut says, out, head)?,
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(if is_authority(authority) { OTHER_HOST } else { BAD_TARGET_AUTHORITY });
+        }
+        // Host is among the fields, and looked at there.
+        (_, Some(_)) => {}
+        (Some(authority), None) => {
+            if !is_authority(authority) {
+                return Err(BAD_TARGET_AUTHORITY);
+            }
+            let value = section.authority_span();
+            let name = section.append(b"host");
+            keep(section, name, value, &mut says, head)?;
+        }
         (None, None) => return Err(MISSING_HOST),
-        _ => {}
     }
-    field_lines(fields, &mut says, out, head, cfg)?;
-    says.decide_host(out, head)?;
+    field_lines(section, &mut says, head, cfg)?;
+    says.decide_host(section.bytes(), head)?;
     says.decide_connection(head)?;
     head.keep_alive = true;
     head.framing = framing(&says, ends, head, cfg)?;
-    head.len = out.len();
+    head.len = section.bytes().len();
     if head.len > cfg.limits.head_size.min(Span::LARGEST) { Err(HEAD_TOO_LARGE) } else { Ok(()) }
 }
 
 /// Method and target, with the same bounds as a request line that has them.
-fn request_line(
-    pseudo: Pseudo<'_>,
-    out: &mut Vec<u8>,
-    head: &mut RequestHead,
-    cfg: &Config,
-) -> Result<(), ProtocolError> {
-    let Pseudo { method, path, protocol, .. } = pseudo;
+fn request_line(section: &Section, head: &mut RequestHead, cfg: &Config) -> Result<(), ProtocolError> {
+    let Pseudo { method, path, protocol, .. } = section.pseudo();
     if method.is_empty() || token_prefix(method) < method.len() {
         return Err(BAD_METHOD);
     }
@@ -134,50 +132,41 @@ fn request_line(
         TargetForm::Absolute => return Err(BAD_TARGET_FORM),
     }
     head.form = target.form;
-    head.method = put(method, out);
-    head.target = put(path, out);
+    head.method = section.method_span();
+    head.target = section.path_span();
     let base = head.target.start as usize;
     head.path = Span::new(base + target.path.start, base + target.path.end);
     head.query = target.query.map(|query| Span::new(base + query.start, base + query.end));
-    head.protocol = protocol.map(|protocol| put(protocol, out));
+    head.protocol = section.protocol_span();
     Ok(())
 }
 
-fn put(bytes: &[u8], out: &mut Vec<u8>) -> Span {
-    let start = out.len();
-    out.extend_from_slice(bytes);
-    Span::new(start, out.len())
-}
-
 fn keep(
-    name: &[u8],
-    value: &[u8],
+    section: &Section,
+    name: Span,
+    value: Span,
     says: &mut Sayings,
-    out: &mut Vec<u8>,
     head: &mut RequestHead,
 ) -> Result<(), ProtocolError> {
-    says.listen(name, value, head.fields.len())?;
-    let name = put(name, out);
-    let value = put(value, out);
+    says.listen(name.of(section.bytes()), value.of(section.bytes()), head.fields.len())?;
     head.fields.push(Field { name, value });
     Ok(())
 }
 
-fn field_lines<'f>(
-    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+fn field_lines(
+    section: &mut Section,
     says: &mut Sayings,
-    out: &mut Vec<u8>,
     head: &mut RequestHead,
     cfg: &Config,
 ) -> Result<(), ProtocolError> {
-    let mut count = 0;
-    // The crumbs of a cookie (RFC 9113 §8.2.3).
-    let mut cookie: Vec<u8> = Vec::new();
-    for (name, value) in fields {
-        count += 1;
-        if count > cfg.limits.fields {
-            return Err(TOO_MANY_FIELDS);
-        }
+    if section.len() > cfg.limits.fields {
+        return Err(TOO_MANY_FIELDS);
+    }
+    // The crumbs of a cookie (RFC 9113 §8.2.3): the first one, and all of them if there are more.
+    let (mut crumb, mut cookie) = (None, Vec::new());
+    for at in 0..section.len() {
+        let (name_span, value_span) = section.spans(at);
+        let (name, value) = (name_span.of(section.bytes()), value_span.of(section.bytes()));
         if name.len() + value.len() + 2 > cfg.limits.field_size {
             return Err(FIELD_TOO_LARGE);
         }
@@ -197,11 +186,7 @@ fn field_lines<'f>(
             match cfg.policy.header_map {
                 HeaderMap::Drop => {
                     // One is enough to explain it.
-                    if head.dropped.is_none() {
-                        let start = out.len();
-                        out.extend_from_slice(name);
-                        head.dropped = Some(Span::new(start, out.len()));
-                    }
+                    head.dropped.get_or_insert(name_span);
                     continue;
                 }
                 HeaderMap::Refuse => return Err(UNDERSCORE_FIELD),
@@ -209,21 +194,28 @@ fn field_lines<'f>(
             }
         }
         if name == b"cookie" {
-            if !cookie.is_empty() {
-                cookie.extend_from_slice(b"; ");
+            match crumb {
+                None => crumb = Some((name_span, value_span)),
+                Some((_, first)) => {
+                    if cookie.is_empty() {
+                        cookie.extend_from_slice(first.of(section.bytes()));
+                    }
+                    cookie.extend_from_slice(b"; ");
+                    cookie.extend_from_slice(value);
+                }
             }
-            cookie.extend_from_slice(value);
             continue;
         }
-        keep(name, value, says, out, head)?;
-        if out.len() > cfg.limits.head_size {
-            return Err(HEAD_TOO_LARGE);
+        keep(section, name_span, value_span, says, head)?;
+    }
+    match crumb {
+        Some((name, value)) if cookie.is_empty() => keep(section, name, value, says, head),
+        Some((name, _)) => {
+            let value = section.append(&cookie);
+            keep(section, name, value, says, head)
         }
+        None => Ok(()),
     }
-    if !cookie.is_empty() {
-        keep(b"cookie", &cookie, says, out, head)?;
-    }
-    Ok(())
 }
 
 /// RFC 9113 §8.2.2. TE may say one thing.

@@ -3,7 +3,7 @@
 use super::request::{BAD_PSEUDO_FIELD, MISSING_PATH, MISSING_PSEUDO_FIELD, Pseudo};
 use crate::error::{BAD_FIELD_NAME, BAD_FIELD_VALUE, ProtocolError};
 use crate::fields::{is_field_value, is_token};
-use std::ops::Range;
+use crate::h1::request::Span;
 
 /// What a field costs beside its bytes when a list is measured (RFC 9113 §10.5.1).
 const OVERHEAD: usize = 32;
@@ -15,12 +15,12 @@ const ABSURD: usize = 16;
 pub struct Section {
     bytes: Vec<u8>,
     /// Where the name of each field begins, where its value does, and where that ends.
-    fields: Vec<[usize; 3]>,
-    method: Option<Range<usize>>,
-    scheme: Option<Range<usize>>,
-    authority: Option<Range<usize>>,
-    path: Option<Range<usize>>,
-    protocol: Option<Range<usize>>,
+    fields: Vec<[u32; 3]>,
+    method: Option<Span>,
+    scheme: Option<Span>,
+    authority: Option<Span>,
+    path: Option<Span>,
+    protocol: Option<Span>,
     host: Option<usize>,
     pseudo: bool,
     misplaced: bool,
@@ -30,18 +30,19 @@ pub struct Section {
 
 impl Section {
     /// Begins a new one. What is beyond `limit` bytes, as RFC 9113 §10.5.1 counts them, is not kept.
-    pub(super) fn begin(&mut self, limit: usize) {
+    pub fn begin(&mut self, limit: usize) {
         self.bytes.clear();
         self.fields.clear();
         *self = Self {
             bytes: std::mem::take(&mut self.bytes),
             fields: std::mem::take(&mut self.fields),
-            limit,
+            limit: limit.min(Span::LARGEST),
             ..Self::default()
         };
     }
 
-    pub(super) fn add(&mut self, name: &[u8], value: &[u8]) {
+    /// Adds a field line.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
         self.size = self.size.saturating_add(name.len() + value.len() + OVERHEAD);
         if self.size > self.limit {
             return;
@@ -53,10 +54,13 @@ impl Section {
             self.host = Some(self.fields.len());
         }
         let start = self.bytes.len();
+        let middle = start + name.len();
+        let end = middle + value.len();
+        self.bytes.reserve(end - start);
         self.bytes.extend_from_slice(name);
-        let middle = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.fields.push([start, middle, self.bytes.len()]);
+        // All that is kept is below the limit.
+        self.fields.push([start as u32, middle as u32, end as u32]);
     }
 
     fn add_pseudo(&mut self, name: &[u8], value: &[u8]) {
@@ -75,7 +79,7 @@ impl Section {
         // Once each, and in front of all others.
         self.misplaced |= place.is_some() || !self.fields.is_empty();
         self.pseudo = true;
-        *place = Some(start..start + value.len());
+        *place = Some(Span::new(start, start + value.len()));
         self.bytes.extend_from_slice(value);
     }
 
@@ -90,28 +94,73 @@ impl Section {
         self.size / ABSURD > self.limit
     }
 
-    fn of(&self, range: Option<&Range<usize>>) -> Option<&[u8]> {
-        self.bytes.get(range?.clone())
+    fn of(&self, span: Option<Span>) -> Option<&[u8]> {
+        span.map(|span| span.of(&self.bytes))
     }
 
     /// The pseudo-header fields, as far as they are there.
     #[must_use]
     pub fn pseudo(&self) -> Pseudo<'_> {
-        let host =
-            self.host.and_then(|at| self.fields.get(at)).and_then(|[_, start, end]| self.bytes.get(*start..*end));
         Pseudo {
-            method: self.of(self.method.as_ref()).unwrap_or_default(),
-            authority: self.of(self.authority.as_ref()),
-            host,
-            path: self.of(self.path.as_ref()),
-            protocol: self.of(self.protocol.as_ref()),
+            method: self.of(self.method).unwrap_or_default(),
+            authority: self.of(self.authority),
+            host: self.host.map(|at| self.spans(at).1.of(&self.bytes)),
+            path: self.of(self.path),
+            protocol: self.of(self.protocol),
         }
+    }
+
+    pub(super) fn method_span(&self) -> Span {
+        self.method.unwrap_or_default()
+    }
+
+    pub(super) fn path_span(&self) -> Span {
+        self.path.unwrap_or_default()
+    }
+
+    pub(super) fn authority_span(&self) -> Span {
+        self.authority.unwrap_or_default()
+    }
+
+    pub(super) fn protocol_span(&self) -> Option<Span> {
+        self.protocol
+    }
+
+    /// Fields that are no pseudo-header fields.
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Name and value of one of them.
+    pub(super) fn spans(&self, at: usize) -> (Span, Span) {
+        let [start, middle, end] = self.fields.get(at).copied().unwrap_or_default();
+        (Span { start, end: middle }, Span { start: middle, end })
+    }
+
+    /// What all spans point into.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Adds bytes that are no field.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span::new(start, self.bytes.len())
+    }
+
+    /// Gives the bytes away, and takes others to be overwritten. The section is over.
+    pub fn swap_bytes(&mut self, other: &mut Vec<u8>) {
+        std::mem::swap(&mut self.bytes, other);
+        self.begin(0);
     }
 
     /// All others, in order.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
-        self.fields.iter().map(|[start, middle, end]| {
-            (self.bytes.get(*start..*middle).unwrap_or_default(), self.bytes.get(*middle..*end).unwrap_or_default())
+        (0..self.fields.len()).map(|at| {
+            let (name, value) = self.spans(at);
+            (name.of(&self.bytes), value.of(&self.bytes))
         })
     }
 
@@ -125,7 +174,7 @@ impl Section {
         if self.misplaced || self.protocol.is_some() && !connect {
             return Err(BAD_PSEUDO_FIELD);
         }
-        let method = self.of(self.method.as_ref()).ok_or(MISSING_PSEUDO_FIELD)?;
+        let method = self.of(self.method).ok_or(MISSING_PSEUDO_FIELD)?;
         match (method == b"CONNECT", self.protocol.is_some()) {
             // It has neither a scheme nor a path, and is refused as what it is.
             (true, false) => return Ok(()),
@@ -135,7 +184,7 @@ impl Section {
         if self.scheme.is_none() {
             return Err(MISSING_PSEUDO_FIELD);
         }
-        if self.path.as_ref().is_none_or(Range::is_empty) { Err(MISSING_PATH) } else { Ok(()) }
+        if self.path.is_none_or(|path| path.is_empty()) { Err(MISSING_PATH) } else { Ok(()) }
     }
 
     /// What is wrong with a trailer section.

@@ -1,6 +1,7 @@
 //! The streams of one connection, and what is still known of those that are over (RFC 9113 §5.1).
 
 use super::flow::Receiving;
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 /// How many of those that are over are remembered.
@@ -42,6 +43,8 @@ pub(super) struct Streams {
     past: VecDeque<(u32, Past)>,
     /// The highest number so far.
     pub last: u32,
+    /// Where one was found last: mostly it is looked for again.
+    hint: Cell<usize>,
 }
 
 impl Streams {
@@ -50,7 +53,13 @@ impl Streams {
     }
 
     fn place(&self, id: u32) -> Option<usize> {
-        self.open.binary_search_by_key(&id, |stream| stream.id).ok()
+        let hint = self.hint.get();
+        if self.open.get(hint).is_some_and(|stream| stream.id == id) {
+            return Some(hint);
+        }
+        let place = self.open.binary_search_by_key(&id, |stream| stream.id).ok()?;
+        self.hint.set(place);
+        Some(place)
     }
 
     pub fn get(&self, id: u32) -> Option<&Stream> {
@@ -65,6 +74,7 @@ impl Streams {
     /// Adds one whose number is higher than all before.
     pub fn push(&mut self, stream: Stream) {
         debug_assert!(self.open.back().is_none_or(|last| last.id < stream.id), "numbers only grow");
+        self.hint.set(self.open.len());
         self.open.push_back(stream);
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Exchange {
     /// While collecting.
     pub partial: Option<(ReadyRequest, Collector)>,
     /// Where requests are handed out with their head.
-    pub input: Box<Streaming>,
+    pub input: Streaming,
     /// Content that was received, in bytes.
     pub received: u64,
     /// Content that the client cannot know to be taken: it counts against its window.
@@ -90,7 +90,7 @@ impl Exchange {
             phase: Phase::Collecting,
             is_head: false,
             partial: None,
-            input: Box::default(),
+            input: Streaming::default(),
             received: 0,
             unreleased: 0,
             deaf: false,

@@ -28,7 +28,7 @@ struct Head<'a> {
     stream: u32,
     ends: bool,
     too_large: bool,
-    section: &'a Section,
+    section: &'a mut Section,
 }
 
 impl Reactor {
@@ -83,7 +83,7 @@ impl Reactor {
             match http2.link.receive(bytes, &mut section, self.now) {
                 Ok((_, Event::NeedData)) => break,
                 Ok((used, Event::Request { stream, ends, too_large })) => {
-                    let head = Head { stream, ends, too_large, section: &section };
+                    let head = Head { stream, ends, too_large, section: &mut section };
                     self.open_stream(key, http2, head, scratch);
                     bytes = bytes.get(used..).unwrap_or_default();
                 }
@@ -173,13 +173,8 @@ impl Reactor {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let config = self.settings.http_of(connection.trusted);
         let mut request = scratch.take_request();
-        let pseudo = section.pseudo();
-        let judged = if too_large {
-            Err(HEAD_TOO_LARGE)
-        } else {
-            let request = &mut *request;
-            request::judge(pseudo, section.fields(), ends, &mut request.buffer, &mut request.head, config)
-        };
+        let judged =
+            if too_large { Err(HEAD_TOO_LARGE) } else { request::judge(section, ends, &mut request.head, config) };
         let judged = match judged {
             // Only an application that works bit by bit can speak it.
             Ok(()) if request.head.protocol.is_some() && !self.streamed => Err(CONNECT_NOT_SUPPORTED),
@@ -189,14 +184,14 @@ impl Reactor {
         if let Err(error) = judged
             && request::is_malformed(&error)
         {
-            self.tell_refused(key, error, &line_of(&pseudo));
+            self.tell_refused(key, error, &line_of(&section.pseudo()));
             if let Err(fault) = http2.link.malformed(id) {
                 self.tell_fault(key, fault);
             }
             return;
         }
         let mut exchange = Exchange::new(key, id, Pace::new(&config.timeouts, self.now));
-        exchange.is_head = pseudo.method == b"HEAD";
+        exchange.is_head = section.pseudo().method == b"HEAD";
         exchange.priority = http2.expected_priority(id).unwrap_or_else(|| Priority::of(section.values(b"priority")));
         request.base = 0;
         request.came_from(key, connection, self.now);
@@ -206,8 +201,9 @@ impl Reactor {
         http2.open.push(stream);
         request.key = stream;
         if let Err(error) = judged {
-            return self.refuse_stream(http2, stream, error, &line_of(&pseudo));
+            return self.refuse_stream(http2, stream, error, &line_of(&section.pseudo()));
         }
+        section.swap_bytes(&mut request.buffer);
         self.settings.proxies.attribute(&mut request, &*self.observer);
         let Some(exchange) = self.streams.get_mut(stream) else { return };
         exchange.awaits_continue = request.head.expect_continue && !ends;

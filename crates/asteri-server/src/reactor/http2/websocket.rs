@@ -20,7 +20,7 @@ impl Reactor {
     }
 
     pub(in crate::reactor) fn frames_side_of_stream(&mut self, stream: Key) -> Option<&mut Streaming> {
-        self.upgraded(stream).map(|exchange| &mut *exchange.input)
+        self.upgraded(stream).map(|exchange| &mut exchange.input)
     }
 
     pub(in crate::reactor) fn stream_is_behind(&mut self, stream: Key) -> bool {
