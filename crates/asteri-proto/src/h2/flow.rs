@@ -30,6 +30,11 @@ impl Receiving {
         self.left >= 0
     }
 
+    /// Whether the peer may send less than so much.
+    pub fn is_short_of(&self, bytes: u32) -> bool {
+        self.left < i64::from(bytes)
+    }
+
     /// So much of it was taken. Says by how much the peer is to be told that the window opens, if it is.
     pub fn take(&mut self, bytes: usize) -> Option<u32> {
         self.taken += i64::try_from(bytes).unwrap_or(0);

@@ -254,6 +254,23 @@ impl Connection {
         within.then_some(self.since)
     }
 
+    /// Nothing was read for a while: the client has its time anew.
+    pub fn resumed(&mut self, now: Moment) {
+        self.since = now;
+    }
+
+    /// Whether content that was not taken fills the window of all streams together, so that the client can send hardly any.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        self.receiving.is_short_of(FRAME_SIZE)
+    }
+
+    /// Whether the client has been told to open no more streams, and has not answered.
+    #[must_use]
+    pub fn is_warned(&self) -> bool {
+        self.state == State::Warned
+    }
+
     /// So many bytes of [`Connection::out`] were sent.
     pub fn sent(&mut self, bytes: usize) {
         self.allowance.sent(bytes);

@@ -111,6 +111,12 @@ impl Connection {
         usize::try_from(window).unwrap_or(0)
     }
 
+    /// Whether the client has made room on a stream, whatever there is on all of them together.
+    #[must_use]
+    pub fn has_window(&self, stream: u32) -> bool {
+        self.streams.get(stream).is_some_and(|open| open.window > 0)
+    }
+
     /// Writes one frame of content. `fill` is told how much it may add to the end of what it is given, at the most, and says whether
     /// nothing follows. Says how much it was; `None`: the stream is over.
     ///
@@ -202,6 +208,13 @@ impl Connection {
             self.state = State::Warned;
             self.go_away((1 << 31) - 1, Reason::NO_ERROR);
             self.put_frame(frames::PING, 0, 0, LAST_CALL);
+        }
+    }
+
+    /// Serves no further streams even if the client has not answered [`close`](Self::close).
+    pub fn close_for_good(&mut self) {
+        if self.state == State::Warned {
+            self.close_now();
         }
     }
 

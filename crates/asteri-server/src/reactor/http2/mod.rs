@@ -43,6 +43,8 @@ pub(crate) struct Http2 {
     ready: Vec<Key>,
     /// Pieces of content that were given to the connection.
     turns: u64,
+    /// When the last of them was.
+    moved: Moment,
     /// Requests that wait for the application.
     queued: usize,
     /// Something is to be given to the socket, and when the first of it came.
@@ -75,6 +77,7 @@ impl Http2 {
             expected: Vec::new(),
             ready: Vec::new(),
             turns: 0,
+            moved: now,
             queued: 0,
             dirty: None,
             idle_since: now,

@@ -113,7 +113,8 @@ impl Reactor {
                 // When it is gone, this goes on.
                 break;
             }
-            let more = self.pump(&mut http2);
+            // Nothing follows the last words.
+            let more = !http2.link.is_over() && self.pump(&mut http2);
             http2.spare.clear();
             let out = std::mem::replace(&mut http2.link.out, std::mem::take(&mut http2.spare));
             let count = out.len();
@@ -171,6 +172,9 @@ impl Reactor {
             }
             http2.turns += 1;
             let (pumped, moved) = self.pump_stream(&mut http2.link, *stream, http2.turns);
+            if moved > 0 {
+                http2.moved = self.now;
+            }
             round += moved;
             match pumped {
                 Pumped::Done => self.close_stream(http2, *stream),

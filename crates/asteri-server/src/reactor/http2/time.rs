@@ -2,6 +2,7 @@
 
 use super::Http2;
 use super::exchange::{Exchange, NEVER, Phase};
+use super::send::FULL;
 use crate::notice::Notice;
 use crate::reactor::Reactor;
 use crate::slab::Key;
@@ -41,7 +42,7 @@ impl Reactor {
             let patience = if http2.used { timeouts.keepalive } else { timeouts.header };
             next = next.min(http2.idle_since + patience);
         }
-        if http2.open.is_empty() {
+        if http2.open.is_empty() || http2.link.is_warned() {
             next = next.min(http2.give_up);
         }
         for stream in &http2.open {
@@ -61,7 +62,14 @@ impl Reactor {
         let Some(mut http2) = self.take_http2(key) else { return };
         let quiet = http2.open.is_empty();
         let within = http2.link.within_head_since();
-        if within.is_some_and(|since| now >= since + header) {
+        if now >= http2.give_up {
+            http2.link.close_for_good();
+        }
+        let unread = http2.link.out.len() >= FULL;
+        if within.is_some_and(|since| now >= since + header) && unread {
+            // What is missing may have come: it is not read before the client has taken some of what is to be sent.
+            http2.link.resumed(now);
+        } else if within.is_some_and(|since| now >= since + header) {
             self.counters.timeouts += 1;
             if !http2.link.has_begun() {
                 self.put_http2(key, http2);
@@ -99,6 +107,12 @@ impl Reactor {
                 exchange.write_deadline = now + self.settings.http.timeouts.write_idle;
                 return false;
             }
+            let others_move = http2.moved + self.settings.http.timeouts.write_idle;
+            if http2.link.has_window(exchange.id) && others_move > now {
+                // The client has made room, and more urgent streams have taken it.
+                exchange.write_deadline = others_move;
+                return false;
+            }
             http2.link.reset(exchange.id, Reason::CANCEL);
             self.counters.timeouts += 1;
             if let Some(connection) = self.connections.get_mut(exchange.connection) {
@@ -109,6 +123,11 @@ impl Reactor {
         }
         if exchange.phase == Phase::Upgraded {
             return true;
+        }
+        if http2.link.is_shut() {
+            // The client can send nothing, as applications do not take what it has sent on other streams.
+            exchange.pace.resumed(&self.settings.http.timeouts, now);
+            return false;
         }
         let error = exchange.pace.fault(&self.settings.http.timeouts, now);
         self.counters.timeouts += 1;
