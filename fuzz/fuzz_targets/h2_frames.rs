@@ -28,6 +28,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
+/// Empty settings.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const RULES: Rules = Rules {
     max_concurrent_streams: 8,
     initial_window_size: 1000,
@@ -41,8 +43,7 @@ const RULES: Rules = Rules {
 fn understood<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Vec<u8>, Vec<u8>, Option<Fault>) {
     let (mut connection, mut section) = (Connection::new(RULES, Moment(0)), Section::default());
     let (mut events, mut content, mut fault) = (Vec::new(), Vec::new(), None);
-    let settings = Frame { length: 0, kind: 4, flags: 0, stream: 0 }.header();
-    for piece in [&PREFACE[..], &settings].into_iter().chain(pieces) {
+    for piece in [PREFACE, SETTINGS].into_iter().chain(pieces) {
         let mut rest = piece;
         while !rest.is_empty() {
             match connection.receive(rest, &mut section, Moment(0)) {
