@@ -31,6 +31,23 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 DAY = datetime.timedelta(days=1)
 #: What `Identity` of a server is good for.
 NAMES = ("localhost", "127.0.0.1", "example.test")
+#: RFC 5280 §4.2.1.3: a certificate that signs others says so.
+AUTHORITY_USE = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    **dict.fromkeys(
+        (
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    ),
+)
 
 
 def new_key(kind: str = "ec") -> Any:
@@ -85,7 +102,12 @@ class Authority:
         self.parent = parent
         signer = parent or self
         self.certificate = sign(
-            name_of(name), self.key, signer.name, signer.key, x509.BasicConstraints(ca=True, path_length=None)
+            name_of(name),
+            self.key,
+            signer.name,
+            signer.key,
+            x509.BasicConstraints(ca=True, path_length=None),
+            AUTHORITY_USE,
         )
 
     def pem(self) -> bytes:
@@ -121,6 +143,7 @@ class Authority:
     def context(self, client: Identity | None = None, folder: Path | None = None) -> ssl.SSLContext:
         """For a client that believes this authority."""
         context = ssl.create_default_context(cadata=self.pem().decode())
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # Python 3.13's default: demands what RFC 5280 demands
         if client is not None:
             assert folder is not None
             context.load_cert_chain(*client.write(folder, "client"))
@@ -141,7 +164,9 @@ def sign(
     builder = builder.serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(now - 2 * DAY).not_valid_after(now + days * DAY)
     for extension in extensions:
-        builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        builder = builder.add_extension(
+            extension, critical=isinstance(extension, (x509.BasicConstraints, x509.KeyUsage))
+        )
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = builder.add_extension(identifier, critical=False)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
