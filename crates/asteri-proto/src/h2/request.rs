@@ -85,13 +85,11 @@ pub fn judge(section: &mut Section, ends: bool, head: &mut RequestHead, cfg: &Co
         }
         // Host is among the fields, and looked at there.
         (_, Some(_)) => {}
-        (Some(authority), None) => {
-            if !is_authority(authority) {
-                return Err(BAD_TARGET_AUTHORITY);
-            }
+        (Some([]), None) => return Err(BAD_TARGET_AUTHORITY),
+        (Some(_), None) => {
             let value = section.authority_span();
             let name = section.append(b"host");
-            keep(section, name, value, &mut says, head)?;
+            keep(section, name, value, &mut says, head).map_err(|_| BAD_TARGET_AUTHORITY)?;
         }
         (None, None) => return Err(MISSING_HOST),
     }
