@@ -13,7 +13,7 @@ set -eu
 
 seconds=${1:?"usage: fuzz/run.sh SECONDS [TARGET...]"}
 shift
-[ $# -gt 0 ] || set -- h1_request chunked_body ws_frames proxy_header uwsgi_packet h2_frames h2_driver
+[ $# -gt 0 ] || set -- h1_request chunked_body ws_frames proxy_header uwsgi_packet h2_frames h2_driver hpack
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 seeds=$here/../tests/corpus/h1
@@ -43,7 +43,7 @@ python3 - "$seeds" "$here/corpus" <<'PYTHON'
 import pathlib, sys
 
 seeds, corpus = map(pathlib.Path, sys.argv[1:])
-for target in ("h1_request", "chunked_body", "ws_frames", "proxy_header", "uwsgi_packet", "h2_frames", "h2_driver"):
+for target in ("h1_request", "chunked_body", "ws_frames", "proxy_header", "uwsgi_packet", "h2_frames", "h2_driver", "hpack"):
     (corpus / target / "seeds").mkdir(parents=True, exist_ok=True)
 for file in seeds.glob("*/*.http"):
     data = file.read_bytes()
@@ -131,6 +131,24 @@ h2_dialogues = {
 for name, data in h2_dialogues.items():
     for how in range(4):
         (corpus / "h2_driver" / "seeds" / f"{name}-{how}").write_bytes(bytes([how, 3 * how + 2]) + data)
+
+# Field blocks of one connection each: those of RFC 7541 Appendix C.4 and C.6, changes of the table's size, and names of entries that leave.
+hpack_blocks = {
+    "requests": ["828684418cf1e3c2e5f23a6ba0ab90f4ff", "828684be5886a8eb10649cbf", "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf"],
+    "responses": [
+        "3fe101488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad171863c78f0b97c8e9ae82ae43d3",
+        "4883640effc1c0bf",
+        "88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab77ad94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672"
+        "c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
+    ],
+    "sizes": ["4001610162be", "3f453fe11fbe", "20be", "203fe11f4001610162be"],
+    "leaving": ["3f094004" + b"name".hex() + "0131", "7e0132be", "7e811fbe", "7e053132333435"],
+    "literals": ["1008" + b"password".hex() + "06" + b"secret".hex() + "040c" + b"/sample/path".hex() + "0f0d023132"],
+}
+for name, blocks in hpack_blocks.items():
+    data = b"".join(bytes([len(block) // 2]) + bytes.fromhex(block) for block in blocks)
+    for how in (0, 0x13):
+        (corpus / "hpack" / "seeds" / f"{name}-{how}").write_bytes(bytes([how]) + data)
 PYTHON
 
 # dictionary TARGET: its words.
@@ -141,8 +159,9 @@ dictionary() {
     proxy_header) echo proxy.dict ;;
     uwsgi_packet) echo uwsgi.dict ;;
     h2_frames | h2_driver) echo h2.dict ;;
+    hpack) echo hpack.dict ;;
     *)
-        echo "fuzz/run.sh: got target \"$1\", expected h1_request, chunked_body, ws_frames, proxy_header, uwsgi_packet, h2_frames or h2_driver" >&2
+        echo "fuzz/run.sh: got target \"$1\", expected h1_request, chunked_body, ws_frames, proxy_header, uwsgi_packet, h2_frames, h2_driver or hpack" >&2
         return 1
         ;;
     esac

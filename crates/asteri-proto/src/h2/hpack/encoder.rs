@@ -1,8 +1,8 @@
 //! Writes field blocks (RFC 7541 §6).
 //!
 //! A field that has been sent before takes one index. What is worth that, and what must not be remembered, is decided here:
-//! * Secrets are never indexed, by nobody on the way either: who can have fields of his own added to the same connection could find
-//!   them out by trying (RFC 7541 §7.1.3).
+//! * Secrets are never indexed, neither here nor by whoever passes them on: somebody whose own fields travel over the same connection could
+//!   find them out by trying (RFC 7541 §7.1.3).
 //! * Values that differ each time, or are large, would only drive others out of the table.
 
 use super::INITIAL_LIMIT;
@@ -14,6 +14,11 @@ use std::fmt;
 
 /// An entry may take one part in so many of the table.
 const SHARE: usize = 4;
+
+/// The part of a tag that is made of the name alone.
+const NAME_OF_TAG: u32 = 0xffff_0000;
+/// Tags that are compared together.
+const TAGS_AT_A_TIME: usize = 16;
 
 /// Names whose values are secrets, or what others can be made of.
 const SECRETS: [&[u8]; 6] =
@@ -62,7 +67,7 @@ static LITERALS: [Literal; static_table::LENGTH + 1] = {
         }
         at += 1;
     }
-    // All of them are in the table, and one of them twice.
+    // All of them are in the table; `:path` is there twice.
     assert!(marked == SECRETS.len() + CHANGING.len() + 1);
     literals
 };
@@ -169,11 +174,11 @@ impl Encoder {
         };
         let worth_it = literal == Literal::Indexed && size_of(name, value) <= self.table.limit() / SHARE;
         let tag = tag(name_digest, value);
-        if worth_it && let Some(newer) = self.find(|other| other == tag, |entry| entry == (name, value)) {
+        if worth_it && let Some(newer) = self.find(tag, u32::MAX, |entry| entry == (name, value)) {
             return put_integer(out, 0x80, 7, static_table::LENGTH + 1 + newer);
         }
         let index = known.or_else(|| {
-            let newer = self.find(|other| other >> 16 == tag >> 16, |entry| entry.0 == name)?;
+            let newer = self.find(tag, NAME_OF_TAG, |entry| entry.0 == name)?;
             Some(static_table::LENGTH + 1 + newer)
         });
         let (pattern, bits) = match literal {
@@ -193,10 +198,32 @@ impl Encoder {
         }
     }
 
-    /// How many entries are newer than the one that is wanted: `like` says so of its tag, and `is` of itself.
-    fn find(&self, like: impl Fn(u32) -> bool, is: impl Fn((&[u8], &[u8])) -> bool) -> Option<usize> {
-        let alike = self.tags.iter().rev().enumerate().filter(|(_, tag)| like(**tag));
-        alike.map(|(newer, _)| newer).find(|newer| self.table.get(*newer).is_some_and(&is))
+    /// How many entries are newer than the newest of those that have this tag, as far as `mask` says, and of which `is` is true.
+    fn find(&self, tag: u32, mask: u32, is: impl Fn((&[u8], &[u8])) -> bool) -> Option<usize> {
+        let like = |other: &u32| (other ^ tag) & mask == 0;
+        let among = |tags: &[u32], before: usize| {
+            let alike = tags.iter().rev().enumerate().filter(|(_, other)| like(other));
+            alike.map(|(at, _)| before + at).find(|newer| self.table.get(*newer).is_some_and(&is))
+        };
+        let (older, newer) = self.tags.as_slices();
+        let mut before = 0;
+        for tags in [newer, older] {
+            let (rest, groups) = tags.as_rchunks::<TAGS_AT_A_TIME>();
+            for group in groups.iter().rev() {
+                // All of them are looked at in any case: compilers make vector instructions of it.
+                if group.iter().fold(false, |any, other| any | like(other))
+                    && let Some(found) = among(group, before)
+                {
+                    return Some(found);
+                }
+                before += group.len();
+            }
+            if let Some(found) = among(rest, before) {
+                return Some(found);
+            }
+            before += rest.len();
+        }
+        None
     }
 
     /// Drops the tags of entries that have left the table.
@@ -209,5 +236,5 @@ impl Encoder {
 
 /// See [`Encoder::tags`].
 fn tag(name: u64, value: &[u8]) -> u32 {
-    ((name >> 32) as u32 & 0xffff_0000) | (mix(name, digest(value)) >> 48) as u32
+    ((name >> 32) as u32 & NAME_OF_TAG) | (mix(name, digest(value)) >> 48) as u32
 }

@@ -11,8 +11,8 @@ const SYMBOLS: usize = 257;
 const EOS: u16 = 256;
 /// Bits of the longest code.
 const LONGEST: usize = 30;
-/// Bits that [`SHORT`] looks at: the codes of nearly everything that stands in fields.
-const SHORT_BITS: usize = 8;
+/// Bits that [`SHORT`] looks at: two codes of what is frequent in fields, or one of nearly everything that stands in them.
+const SHORT_BITS: usize = 12;
 
 /// Bits of the code of each symbol.
 const LENGTHS: [u8; SYMBOLS] = [
@@ -73,29 +73,43 @@ const CODES: [u32; SYMBOLS] = {
     codes
 };
 
-/// What bits begin with.
+/// What bits begin with: one symbol or two.
 #[derive(Clone, Copy)]
 struct Short {
-    symbol: u8,
-    /// Bits of the symbol's code. 0: it is longer than what was looked at.
-    length: u8,
+    symbols: [u8; 2],
+    /// Bits of the first symbol's code. 0: it is longer than what was looked at.
+    first: u8,
+    /// Bits of both codes. The same as `first`: the second is not there as a whole.
+    both: u8,
 }
 
-/// By the next eight bits.
+/// By the next [`SHORT_BITS`] bits.
 static SHORT: [Short; 1 << SHORT_BITS] = {
-    let mut short = [Short { symbol: 0, length: 0 }; 1 << SHORT_BITS];
-    let mut symbol = 0;
-    while symbol < SYMBOLS {
-        let length = LENGTHS[symbol] as usize;
-        if length <= SHORT_BITS {
-            let first = (CODES[symbol] as usize) << (SHORT_BITS - length);
+    let mut short = [Short { symbols: [0; 2], first: 0, both: 0 }; 1 << SHORT_BITS];
+    let mut at = 0;
+    while at < SYMBOLS && LENGTHS[ORDER[at] as usize] as usize <= SHORT_BITS {
+        let one = ORDER[at] as usize;
+        let room = SHORT_BITS - LENGTHS[one] as usize;
+        let start = (CODES[one] as usize) << room;
+        let mut more = 0;
+        while more < 1 << room {
+            short[start + more] = Short { symbols: [one as u8, 0], first: LENGTHS[one], both: LENGTHS[one] };
+            more += 1;
+        }
+        let mut next = 0;
+        while LENGTHS[ORDER[next] as usize] as usize <= room {
+            let two = ORDER[next] as usize;
+            let left = room - LENGTHS[two] as usize;
+            let start = start + ((CODES[two] as usize) << left);
             let mut more = 0;
-            while more < 1 << (SHORT_BITS - length) {
-                short[first + more] = Short { symbol: symbol as u8, length: length as u8 };
+            while more < 1 << left {
+                short[start + more].symbols[1] = two as u8;
+                short[start + more].both = LENGTHS[one] + LENGTHS[two];
                 more += 1;
             }
+            next += 1;
         }
-        symbol += 1;
+        at += 1;
     }
     short
 };
@@ -193,7 +207,23 @@ pub(super) fn encode(text: &[u8], length: usize, out: &mut Vec<u8>) {
 /// # Errors
 /// It has EOS in it, or does not end with less than eight bits of the beginning of EOS. What was appended then is of no use.
 pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    out.reserve(coded.len() * 8 / 5);
+    let start = out.len();
+    // No code has less than five bits. Symbols are written two at a time, whether there is a second or not.
+    out.resize(start + coded.len() * 8 / 5 + 2, 0);
+    let length = decode_into(coded, &mut out[start..])?;
+    out.truncate(start + length);
+    Ok(())
+}
+
+/// Returns how much of `out` is the text.
+fn decode_into(coded: &[u8], out: &mut [u8]) -> Result<usize, Malformed> {
+    let mut length = 0;
+    let mut put = |symbols: [u8; 2], number: usize| {
+        if let Some(place) = out.get_mut(length..length + 2) {
+            place.copy_from_slice(&symbols);
+        }
+        length += number;
+    };
     let mut rest = coded;
     // The first `have` bits are still to be understood.
     let (mut bits, mut have) = (0_u64, 0_u32);
@@ -213,39 +243,39 @@ pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
                 rest = others;
             }
         }
-        if have < 8 {
-            break;
-        }
-        while have >= 8 {
-            let short = SHORT[(bits >> 56) as usize];
-            let length = if short.length > 0 {
-                out.push(short.symbol);
-                u32::from(short.length)
+        while have >= SHORT_BITS as u32 {
+            let short = SHORT[(bits >> (64 - SHORT_BITS)) as usize];
+            let taken = if short.first > 0 {
+                put(short.symbols, 1 + usize::from(short.both > short.first));
+                u32::from(short.both)
             } else if have < LONGEST as u32 && !rest.is_empty() {
                 break;
             } else {
-                let (symbol, length) = long(bits)?;
-                if length > have {
+                let (symbol, taken) = long(bits)?;
+                if taken > have {
                     return Err(Malformed::Huffman);
                 }
-                out.push(symbol);
-                length
+                put([symbol, 0], 1);
+                taken
             };
-            bits <<= length;
-            have -= length;
+            bits <<= taken;
+            have -= taken;
         }
-    }
-    while have > 0 {
-        let short = SHORT[(bits >> 56) as usize];
-        if short.length == 0 || u32::from(short.length) > have {
+        if rest.is_empty() && have < SHORT_BITS as u32 {
             break;
         }
-        out.push(short.symbol);
-        bits <<= short.length;
-        have -= u32::from(short.length);
+    }
+    loop {
+        let short = SHORT[(bits >> (64 - SHORT_BITS)) as usize];
+        if short.first == 0 || u32::from(short.first) > have {
+            break;
+        }
+        put([short.symbols[0], 0], 1);
+        bits <<= short.first;
+        have -= u32::from(short.first);
     }
     // As nothing is behind them, the other bits are zeros.
-    if bits == !(u64::MAX >> have) { Ok(()) } else { Err(Malformed::Huffman) }
+    if have < 8 && bits == !(u64::MAX >> have) { Ok(length) } else { Err(Malformed::Huffman) }
 }
 
 /// The byte whose code these bits begin with, and the length of the code. It is not one of those in [`SHORT`].
@@ -323,14 +353,14 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_survives_at_every_bit() {
-        // In front of it stand "0" (five bits) and "&" (eight bits) so that it begins at each bit of a byte and far from the beginning.
-        for byte in 0..=255_u8 {
-            for before in 0..24 {
-                for behind in ["", "0", "000000000000"] {
-                    let text =
-                        [&b"0".repeat(before % 8)[..], &b"&".repeat(before / 8), &[byte], behind.as_bytes()].concat();
-                    assert_eq!(decoded(&coded(&text)).as_ref(), Ok(&text));
+    fn all_pairs_of_bytes_survive_at_every_bit() {
+        for one in 0..=255 {
+            for two in 0..=255 {
+                // As "0" takes five bits, they begin at each bit of a byte, with much or nothing behind them.
+                let before = usize::from(one ^ two) % 8;
+                for behind in [0, 20] {
+                    let text = [&b"0".repeat(before)[..], &[one, two], &b"0".repeat(behind)].concat();
+                    assert_eq!(decoded(&coded(&text)), Ok(text));
                 }
             }
         }

@@ -71,14 +71,18 @@ pub(super) fn text<'a>(rest: &mut &'a [u8], scratch: &mut Vec<u8>) -> Result<Tex
 }
 
 /// Writes an integer with a prefix of `bits` bits, beside those that are set in `pattern`.
+#[inline]
 pub(super) fn put_integer(out: &mut Vec<u8>, pattern: u8, bits: u32, value: usize) {
     let most = (1 << bits) - 1;
     if value < most {
         out.push(pattern | value as u8);
-        return;
+    } else {
+        out.push(pattern | most as u8);
+        put_continuation(out, value - most);
     }
-    out.push(pattern | most as u8);
-    let mut left = value - most;
+}
+
+fn put_continuation(out: &mut Vec<u8>, mut left: usize) {
     while left >= 0x80 {
         out.push(left as u8 | 0x80);
         left >>= 7;

@@ -97,6 +97,15 @@ static INDEXES: [u8; PLACES] = {
     indexes
 };
 
+/// The last index whose entry has the name of the one before.
+const LAST_REPEATED: usize = {
+    let mut index = LENGTH;
+    while !same(TABLE[index - 1].0, TABLE[index - 2].0) {
+        index -= 1;
+    }
+    index
+};
+
 const fn place(digest: u64) -> usize {
     (digest >> (64 - PLACES.ilog2())) as usize
 }
@@ -136,6 +145,9 @@ pub(super) fn find_name(name: &[u8], digest: u64) -> Option<usize> {
 
 /// The index of the entry with this name and this value, where `first` is the index of the first entry with the name.
 pub(super) fn find_value(first: usize, name: &[u8], value: &[u8]) -> Option<usize> {
+    if first > LAST_REPEATED {
+        return (get(first)?.1 == value).then_some(first);
+    }
     let same_name = ENTRIES.get(first.wrapping_sub(1)..)?.iter().take_while(|entry| entry.0 == name);
     same_name.map(|entry| entry.1).position(|known| known == value).map(|behind| first + behind)
 }
