@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import ASGI, CONCURRENT, Connection, Load, Server
+from harness import ASGI, CONCURRENT, Connection, Load, Server, proc
 from harness.curl import curl
 from harness.tls import Tls, TlsSocket, server_tls
 from websockets.sync.client import connect as connect_websocket
@@ -222,6 +222,20 @@ def test_a_busy_worker_shakes_hands(server, worker_type):
     finally:
         busy.join()
     assert answers == [200]
+
+
+def test_handshakes_are_made_by_no_thread_of_python(serve, tls, worker_type):
+    """An event loop does not stand still for them, and nobody who waits for the interpreter waits for them."""
+    server = serve("basic:app", tls=tls)
+    pid = server.worker_pid()
+    before = proc.cpu_of_threads(pid)
+    for _ in range(200):
+        server.connect().close()
+    spent = {"python": 0.0, "other": 0.0}
+    for number, (name, seconds) in proc.cpu_of_threads(pid).items():
+        whose = "other" if name in ("asteri-tls", "asteri-io") else "python"
+        spent[whose] += seconds - before.get(number, (name, 0.0))[1]
+    assert spent["other"] > spent["python"], spent
 
 
 def test_the_proxy_header_comes_before_the_handshake(serve, tls, worker_type):

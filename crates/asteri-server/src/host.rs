@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::sync::Standby;
 use crate::sys::epoll::Epoll;
 use crate::sys::eventfd::EventFd;
+use crate::tls::Desk;
 use asteri_proto::h1::request::Version;
 use asteri_proto::h1::response::ResponseContext;
 use std::io;
@@ -143,7 +144,7 @@ pub(crate) struct Shared {
     pub turning: AtomicBool,
     /// Ends the wait of whoever waits for events: an order was taken, or there is something to do that is no event. Nobody reads
     /// it, as every write is an edge of its own.
-    pub wake: EventFd,
+    pub wake: Arc<EventFd>,
     /// Where a thread stands in for the application's.
     pub standby: Option<Standby>,
 }
@@ -156,7 +157,7 @@ impl Shared {
         let Worker { listeners, handover, control_fds, control, settings, observer, first } = worker;
         let mut reactor =
             Reactor::new(Arc::clone(&epoll), listeners, handover, &control_fds, Arc::clone(&settings), observer)?;
-        let wake = EventFd::new()?;
+        let wake = Arc::new(EventFd::new()?);
         reactor.watch_wake(wake.as_fd())?;
         if let Some(first) = first {
             reactor.hold_back(first);
@@ -174,6 +175,17 @@ impl Shared {
             wake,
             standby,
         })
+    }
+
+    /// Has handshakes of TLS made by a thread of their own, as the one that turns the reactor runs applications.
+    ///
+    /// # Errors
+    /// When the process has no threads left.
+    pub fn relieve_of_handshakes(&self) -> io::Result<()> {
+        if self.settings.tls.is_some() {
+            self.lock().set_desk(Desk::open(Arc::clone(&self.wake))?);
+        }
+        Ok(())
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Reactor> {

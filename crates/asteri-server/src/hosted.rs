@@ -85,6 +85,7 @@ impl Hosted {
     pub fn new(worker: Worker<'_>, mode: Mode) -> io::Result<Arc<Self>> {
         forks::notice();
         let shared = Arc::new(Shared::new(worker, None)?);
+        shared.relieve_of_handshakes()?;
         let timer = TimerFd::new()?;
         shared.lock().watch_timer(timer.as_fd())?;
         shared.lock().set_batching(Batching::Turn { inside: false });

@@ -57,6 +57,15 @@ def cpu_seconds(pid: int) -> float:
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_of_threads(pid: int) -> dict[int, tuple[str, float]]:
+    """Name and seconds of processor time of each thread, by its number; that of the first thread is the process's."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        seconds = int((task / "schedstat").read_text().split()[0]) / 1e9
+        found[int(task.name)] = ((task / "comm").read_text().strip(), seconds)
+    return found
+
+
 def access_to(pid: int, name: str) -> set[int]:
     """How a process has files of that name open: `os.O_RDONLY` and the like."""
     found = set()

@@ -49,6 +49,7 @@ use crate::settings::Settings;
 use crate::slab::{Key, Slab};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Interest};
+use crate::tls::Desk;
 use crate::wheel::{Alarm, Wheel};
 use accept::Accepting;
 use asteri_proto::h2::section::Section;
@@ -130,6 +131,8 @@ pub(crate) struct Reactor {
     held: Vec<Key>,
     /// For frames that are being written.
     frames: Vec<u8>,
+    /// Who makes handshakes, if not whoever turns it.
+    desk: Option<Desk>,
     /// For bytes of TLS on their way in or out, and for pieces of files that are to be encrypted.
     sealed: Vec<u8>,
     piece: Vec<u8>,
@@ -210,6 +213,7 @@ impl Reactor {
             departed: HashMap::new(),
             held: Vec::new(),
             frames: Vec::new(),
+            desk: None,
             sealed: Vec::new(),
             piece: Vec::new(),
             touched: Vec::new(),

@@ -7,7 +7,7 @@ use crate::connection::{Connection, Stage};
 use crate::notice::Notice;
 use crate::slab::Key;
 use crate::sys::socket;
-use crate::tls::{PIECE, Progress};
+use crate::tls::{Desk, Done, PIECE, Progress};
 use asteri_proto::error::ProtocolError;
 use asteri_proto::h1::connection::Connection as Http1;
 use asteri_proto::time::Moment;
@@ -36,6 +36,10 @@ impl Reactor {
         for _ in 0..READS {
             let Some(connection) = self.connections.get_mut(key) else { return Err(()) };
             let Some(tls) = &mut connection.tls else { return Err(()) };
+            if tls.is_away() {
+                // What else has come is looked at when it is back.
+                return Ok(false);
+            }
             if tls.has_ended() {
                 connection.peer_closed = true;
                 self.end_of_stream(key, buffer);
@@ -84,7 +88,6 @@ impl Reactor {
     }
 
     fn unseal(&mut self, key: Key, sealed: &[u8], buffer: &mut Vec<u8>) -> Result<(), ()> {
-        let now = self.now;
         let Some(connection) = self.connections.get_mut(key) else { return Err(()) };
         let Some(tls) = &mut connection.tls else { return Err(()) };
         // No record begins with a letter.
@@ -95,7 +98,24 @@ impl Reactor {
             self.refuse(key, PLAIN_HTTP);
             return Err(());
         }
-        match tls.receive(sealed, buffer) {
+        if let Some(desk) = &self.desk
+            && let Some(session) = tls.depart()
+        {
+            match desk.give(key, session, sealed) {
+                Ok(()) => return Ok(()),
+                // There is nobody at the desk any more.
+                Err(session) => drop(tls.rejoin(session, Ok(false))),
+            }
+        }
+        let received = tls.receive(sealed, buffer);
+        self.after_unsealing(key, received)
+    }
+
+    fn after_unsealing(&mut self, key: Key, received: Result<Progress, rustls::Error>) -> Result<(), ()> {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(key) else { return Err(()) };
+        let Some(tls) = &mut connection.tls else { return Err(()) };
+        match received {
             Ok(progress) => {
                 if tls.has_ended() {
                     // Nothing will announce that again.
@@ -121,6 +141,29 @@ impl Reactor {
                 self.fail_tls(key);
                 Err(())
             }
+        }
+    }
+
+    /// Handshakes are made by somebody else from now on.
+    pub fn set_desk(&mut self, desk: Desk) {
+        self.desk = Some(desk);
+    }
+
+    /// Goes on with connections whose handshakes have come one step further.
+    pub(super) fn take_handshakes(&mut self) {
+        let Some(desk) = &self.desk else { return };
+        for Done { key, tls, outcome, plain } in desk.take() {
+            // It may have been closed meanwhile.
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let Some(session) = &mut connection.tls else { continue };
+            let received = session.rejoin(tls, outcome);
+            if self.after_unsealing(key, received).is_err() || self.send_output(key).is_err() {
+                continue;
+            }
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.input = plain;
+            }
+            self.wake(key);
         }
     }
 

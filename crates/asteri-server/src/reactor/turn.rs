@@ -44,6 +44,7 @@ impl Reactor {
     pub(super) fn tick(&mut self) {
         self.now = clock::now();
         self.resume_accepting();
+        self.take_handshakes();
         self.woken_now = self.woken.len();
     }
 

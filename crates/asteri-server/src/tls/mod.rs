@@ -4,7 +4,7 @@
 //! * `material.rs`: certificates and keys as bytes, and `files.rs`, which reads them
 //! * `config.rs`: what rustls is given, and `names.rs`, which picks a certificate by name
 //! * `store.rs`: material on its way from the arbiter to its workers, and `tickets.rs`, which opens sessions again
-//! * `acceptor.rs`: sessions for new connections; `session.rs`: one of them
+//! * `acceptor.rs`: sessions for new connections; `session.rs`: one of them; `desk.rs`: who makes their handshakes
 //! * `details.rs`: what applications are told
 //!
 //! Only the arbiter reads files: workers may run as a user who must not see the keys. What it has read and found good goes to
@@ -12,6 +12,7 @@
 
 mod acceptor;
 mod config;
+mod desk;
 mod details;
 mod files;
 mod material;
@@ -23,6 +24,7 @@ mod tickets;
 
 pub use acceptor::{Acceptor, Newest};
 pub use config::{CIPHER_SUITES, check};
+pub(crate) use desk::{Desk, Done};
 pub use details::{ClientCertificate, Details, Expiry, expiry};
 pub use files::Trouble;
 pub use material::{Identity, Key, Material, TicketKey};

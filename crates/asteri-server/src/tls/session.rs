@@ -15,7 +15,8 @@ pub(crate) const PIECE: usize = 32 * 1024;
 ///
 /// It never keeps content: what arrives is handed on at once, what is to be sent is asked for only when it can be.
 pub(crate) struct Session {
-    tls: ServerConnection,
+    /// `None` while it is with the [desk](super::desk).
+    tls: Option<Box<ServerConnection>>,
     current: Arc<Current>,
     /// How long the handshake may take, and when it has to be done.
     patience: Duration,
@@ -40,7 +41,15 @@ impl Session {
     pub(super) fn new(mut tls: ServerConnection, current: Arc<Current>, patience: Duration, now: Moment) -> Self {
         // The limit is the caller's, who asks for no more than a piece at a time.
         tls.set_buffer_limit(None);
-        Self { tls, current, patience, deadline: now + patience, untouched: true, ended: false, details: None }
+        Self {
+            tls: Some(Box::new(tls)),
+            current,
+            patience,
+            deadline: now + patience,
+            untouched: true,
+            ended: false,
+            details: None,
+        }
     }
 
     /// The peer can begin only now.
@@ -71,45 +80,66 @@ impl Session {
     ///
     /// # Errors
     /// The peer does not speak TLS, or not as it should. What there is to [`output`](Self::output) tells it why.
-    pub fn receive(&mut self, mut sealed: &[u8], plain: &mut Vec<u8>) -> Result<Progress, rustls::Error> {
+    pub fn receive(&mut self, sealed: &[u8], plain: &mut Vec<u8>) -> Result<Progress, rustls::Error> {
         self.untouched = false;
-        while !sealed.is_empty() && !self.ended {
-            let taken = self.tls.read_tls(&mut sealed).map_err(|error| rustls::Error::General(error.to_string()))?;
-            let state = self.tls.process_new_packets()?;
-            if state.plaintext_bytes_to_read() > 0 {
-                let mut reader = self.tls.reader();
-                while let Ok(chunk) = reader.fill_buf() {
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    plain.extend_from_slice(chunk);
-                    let length = chunk.len();
-                    reader.consume(length);
-                }
-            }
-            self.ended |= state.peer_has_closed();
-            if taken == 0 {
-                break;
-            }
+        if !self.ended
+            && let Some(tls) = &mut self.tls
+        {
+            self.ended = process(tls, sealed, plain)?;
         }
-        if self.details.is_none() && !self.tls.is_handshaking() {
-            self.details = Some(Arc::new(Details::new(&self.tls, &self.current.certificates)));
-            return Ok(Progress::Done { resumed: self.tls.handshake_kind() == Some(HandshakeKind::Resumed) });
+        Ok(self.progress())
+    }
+
+    /// What has changed since bytes were taken.
+    fn progress(&mut self) -> Progress {
+        if self.details.is_none()
+            && let Some(tls) = self.tls.as_ref().filter(|tls| !tls.is_handshaking())
+        {
+            self.details = Some(Arc::new(Details::new(tls, &self.current.certificates)));
+            return Progress::Done { resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed) };
         }
-        Ok(Progress::Goes)
+        Progress::Goes
+    }
+
+    /// Gives away what makes the handshake, for somebody else to go on with it. `None`: there is none to be made.
+    pub fn depart(&mut self) -> Option<Box<ServerConnection>> {
+        self.untouched = false;
+        if self.details.is_some() { None } else { self.tls.take() }
+    }
+
+    /// Whether that is away: nothing can be received or sent before it is back.
+    pub fn is_away(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// Takes it back, with what came of the bytes that it was given: whether the peer has closed its side.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn rejoin(
+        &mut self,
+        tls: Box<ServerConnection>,
+        outcome: Result<bool, rustls::Error>,
+    ) -> Result<Progress, rustls::Error> {
+        self.tls = Some(tls);
+        self.ended |= outcome?;
+        Ok(self.progress())
     }
 
     /// Encrypts `plain` and puts it behind `out`, with what else there is to send before it.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) {
-        // Cannot fail: there is no limit, and it goes to memory.
-        let _ = self.tls.writer().write_all(plain);
+        if let Some(tls) = &mut self.tls {
+            // Cannot fail: there is no limit, and it goes to memory.
+            let _ = tls.writer().write_all(plain);
+        }
         self.output(out);
     }
 
     /// What TLS itself has to send.
     pub fn output(&mut self, out: &mut Vec<u8>) {
-        while self.tls.wants_write() {
-            if self.tls.write_tls(out).is_err() {
+        let Some(tls) = &mut self.tls else { return };
+        while tls.wants_write() {
+            if tls.write_tls(out).is_err() {
                 break;
             }
         }
@@ -117,9 +147,41 @@ impl Session {
 
     /// Puts the message behind `out` by which the peer knows that it has got everything.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        if self.details.is_some() {
-            self.tls.send_close_notify();
+        if self.details.is_some()
+            && let Some(tls) = &mut self.tls
+        {
+            tls.send_close_notify();
             self.output(out);
         }
     }
+}
+
+/// Takes what has arrived, until the peer has closed its side; says whether it has. Application data goes behind `plain`.
+pub(super) fn process(
+    tls: &mut ServerConnection,
+    mut sealed: &[u8],
+    plain: &mut Vec<u8>,
+) -> Result<bool, rustls::Error> {
+    while !sealed.is_empty() {
+        let taken = tls.read_tls(&mut sealed).map_err(|error| rustls::Error::General(error.to_string()))?;
+        let state = tls.process_new_packets()?;
+        if state.plaintext_bytes_to_read() > 0 {
+            let mut reader = tls.reader();
+            while let Ok(chunk) = reader.fill_buf() {
+                if chunk.is_empty() {
+                    break;
+                }
+                plain.extend_from_slice(chunk);
+                let length = chunk.len();
+                reader.consume(length);
+            }
+        }
+        if state.peer_has_closed() {
+            return Ok(true);
+        }
+        if taken == 0 {
+            break;
+        }
+    }
+    Ok(false)
 }

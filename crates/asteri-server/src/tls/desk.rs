@@ -1,0 +1,98 @@
+//! The thread that makes handshakes, where the reactor is turned by a thread that runs applications.
+//!
+//! A full handshake costs as much as hundreds of small responses: a key exchange, a signature, and perhaps a chain of certificates to
+//! be verified. An event loop would stand still for it, and so would whoever waits for the interpreter. So the session
+//! leaves its connection for the moment, with the bytes that have arrived, and comes back with what came of them. Sockets and
+//! deadlines stay with the reactor.
+
+use super::session::process;
+use crate::slab::Key;
+use crate::sys::eventfd::EventFd;
+use rustls::ServerConnection;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes for a connection in the middle of its handshake.
+struct Job {
+    key: Key,
+    tls: Box<ServerConnection>,
+    sealed: Vec<u8>,
+}
+
+/// What came of them.
+pub(crate) struct Done {
+    pub key: Key,
+    pub tls: Box<ServerConnection>,
+    /// Whether the peer has closed its side.
+    pub outcome: Result<bool, rustls::Error>,
+    /// Application data that came with the end of the handshake.
+    pub plain: Vec<u8>,
+}
+
+/// What is ready, for the reactor.
+#[derive(Default)]
+struct Tray {
+    done: Mutex<Vec<Done>>,
+    filled: AtomicBool,
+}
+
+impl Tray {
+    fn done(&self) -> MutexGuard<'_, Vec<Done>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The reactor's side. The thread ends when it is dropped.
+pub(crate) struct Desk {
+    jobs: Sender<Job>,
+    tray: Arc<Tray>,
+}
+
+impl Desk {
+    /// `wake` has the reactor turned when something is ready.
+    ///
+    /// # Errors
+    /// When the process has no threads left.
+    pub fn open(wake: Arc<EventFd>) -> io::Result<Self> {
+        let (jobs, incoming) = channel();
+        let tray = Arc::new(Tray::default());
+        let own = Arc::clone(&tray);
+        std::thread::Builder::new()
+            .name("asteri-tls".into())
+            .stack_size(512 * 1024)
+            .spawn(move || serve(&incoming, &own, &wake))?;
+        Ok(Self { jobs, tray })
+    }
+
+    /// Has `sealed` understood.
+    ///
+    /// # Errors
+    /// The thread is not there any more; what was to be given comes back.
+    pub fn give(&self, key: Key, tls: Box<ServerConnection>, sealed: &[u8]) -> Result<(), Box<ServerConnection>> {
+        self.jobs.send(Job { key, tls, sealed: sealed.to_vec() }).map_err(|failed| failed.0.tls)
+    }
+
+    /// What is ready.
+    pub fn take(&self) -> Vec<Done> {
+        if self.tray.filled.swap(false, Ordering::Acquire) {
+            std::mem::take(&mut *self.tray.done())
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// Runs on: the thread of the desk.
+fn serve(incoming: &Receiver<Job>, tray: &Tray, wake: &EventFd) {
+    while let Ok(Job { key, mut tls, sealed }) = incoming.recv() {
+        let mut plain = Vec::new();
+        let outcome = process(&mut tls, &sealed, &mut plain);
+        tray.done().push(Done { key, tls, outcome, plain });
+        // Whoever takes it clears the sign first, so one that was put behind what is taken now is not overlooked.
+        if !tray.filled.swap(true, Ordering::Release) {
+            wake.wake();
+        }
+    }
+}
