@@ -1,10 +1,11 @@
-//! Who is cut off on a connection of HTTP/2 and who is not, while time passes: only clients that could have gone on, and did not.
+//! Who is cut off on a connection of HTTP/2 and who is not, while time passes: only clients that could have gone on, and did not. And
+//! what is kept of those that have left.
 
 use asteri_proto::h1::response::HeadWriter;
 use asteri_server::host::{Control, Order, Worker};
 use asteri_server::hosted::{Happening, Hosted, Mode};
 use asteri_server::listener::{BindSpec, ListenOptions, Listener};
-use asteri_server::notice::Ignore;
+use asteri_server::notice::{Notice, Observer};
 use asteri_server::settings::Settings;
 use asteri_server::stream::Stream;
 use std::io::{ErrorKind, Read, Write};
@@ -42,6 +43,18 @@ impl Control for Orders {
     }
 }
 
+/// Counts requests that were dropped, as their clients had left.
+#[derive(Default)]
+struct Dropped(AtomicUsize);
+
+impl Observer for Dropped {
+    fn notice(&self, notice: &Notice<'_>) {
+        if matches!(notice, Notice::SkippedAbandoned(_)) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend_from_slice(&[kind, flags]);
@@ -58,6 +71,7 @@ fn room(stream: u32, bytes: u32) -> Vec<u8> {
 struct Pair {
     hosted: Arc<Hosted>,
     orders: Arc<Orders>,
+    dropped: Arc<Dropped>,
     client: UnixStream,
     streams: Vec<Stream>,
     unread: Vec<u8>,
@@ -67,6 +81,10 @@ struct Pair {
 
 impl Pair {
     fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with(Mode::Streamed, change)
+    }
+
+    fn with(mode: Mode, change: impl FnOnce(&mut Settings)) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("asteri-patience-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
@@ -77,20 +95,20 @@ impl Pair {
         let mut settings = Settings::default();
         settings.http2.prior_knowledge = true;
         change(&mut settings);
-        let orders = Arc::new(Orders::default());
+        let (orders, dropped) = (Arc::<Orders>::default(), Arc::<Dropped>::default());
         let worker = Worker {
             listeners: vec![listener],
             handover: None,
             control_fds: Vec::new(),
             control: Arc::clone(&orders) as Arc<dyn Control>,
             settings: Arc::new(settings),
-            observer: Arc::new(Ignore),
+            observer: Arc::clone(&dropped) as Arc<dyn Observer>,
             first: None,
         };
-        let hosted = Hosted::new(worker, Mode::Streamed).unwrap();
+        let hosted = Hosted::new(worker, mode).unwrap();
         client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(SETTINGS, 1, 0, &[])].concat()).unwrap();
         client.set_nonblocking(true).unwrap();
-        Self { hosted, orders, client, streams: Vec::new(), unread: Vec::new(), heard: Vec::new() }
+        Self { hosted, orders, dropped, client, streams: Vec::new(), unread: Vec::new(), heard: Vec::new() }
     }
 
     /// Turns the server for so long.
@@ -281,4 +299,18 @@ fn a_worker_that_drains_does_not_wait_for_clients_that_heed_nothing() {
     pair.listen();
     let ended = |heard: &&(u8, u8, u32, usize, u32)| heard.0 == DATA && heard.1 & END_STREAM != 0;
     assert_eq!(pair.heard.iter().filter(ended).count(), 2, "what was begun is finished");
+}
+
+#[test]
+fn requests_of_a_client_that_has_left_do_not_wait_for_the_application() {
+    let mut pair = Pair::with(Mode::Collected { concurrent: 1 }, |_| {});
+    let requests = (0..50).flat_map(|number| frame(HEADERS, 5, 2 * number + 1, GET)).collect::<Vec<u8>>();
+    pair.say(&requests);
+    assert_eq!(pair.streams.len(), 1, "the others wait");
+    pair.client.shutdown(std::net::Shutdown::Both).unwrap();
+    pair.turn_for(Duration::from_millis(20));
+    assert_eq!(pair.dropped.0.load(Ordering::Relaxed), 49);
+    pair.hosted.request_ended();
+    pair.turn_for(Duration::from_millis(20));
+    assert_eq!((pair.streams.len(), pair.dropped.0.load(Ordering::Relaxed)), (1, 49), "once");
 }

@@ -184,6 +184,19 @@ impl Reactor {
                 self.depart_stream(stream, exchange);
             }
         }
+        if http2.queued == 0 {
+            return;
+        }
+        // Nor are these kept: a client that comes again and again would leave ever more of them behind.
+        let Self { queue, streams, counters, observer, .. } = self;
+        queue.retain(|request| {
+            let waits = !request.key.is_stream() || streams.get_mut(request.key).is_some();
+            if !waits {
+                counters.abandoned += 1;
+                observer.notice(&Notice::SkippedAbandoned(request.peer));
+            }
+            waits
+        });
     }
 
     /// A worker that drains: no more streams, and those that are open are finished.
