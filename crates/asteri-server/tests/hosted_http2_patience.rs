@@ -2,12 +2,13 @@
 //! what is kept of those that have left.
 
 use asteri_proto::h1::response::HeadWriter;
+use asteri_proto::ws::{self, handshake};
 use asteri_server::host::{Control, Order, Worker};
 use asteri_server::hosted::{Happening, Hosted, Mode};
 use asteri_server::listener::{BindSpec, ListenOptions, Listener};
 use asteri_server::notice::{Notice, Observer};
 use asteri_server::settings::Settings;
-use asteri_server::stream::Stream;
+use asteri_server::stream::{Message, Stream};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ struct Pair {
     dropped: Arc<Dropped>,
     client: UnixStream,
     streams: Vec<Stream>,
+    /// What a WebSocket is answered with, by the last request that asks for one.
+    welcome: Vec<u8>,
     unread: Vec<u8>,
     /// Kind, flags, stream and length of what has come, and the number at the beginning of it.
     heard: Vec<(u8, u8, u32, usize, u32)>,
@@ -108,7 +111,16 @@ impl Pair {
         let hosted = Hosted::new(worker, mode).unwrap();
         client.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(SETTINGS, 1, 0, &[])].concat()).unwrap();
         client.set_nonblocking(true).unwrap();
-        Self { hosted, orders, dropped, client, streams: Vec::new(), unread: Vec::new(), heard: Vec::new() }
+        Self {
+            hosted,
+            orders,
+            dropped,
+            client,
+            streams: Vec::new(),
+            welcome: Vec::new(),
+            unread: Vec::new(),
+            heard: Vec::new(),
+        }
     }
 
     /// Turns the server for so long.
@@ -116,9 +128,13 @@ impl Pair {
         let end = Instant::now() + time;
         loop {
             let mut on = |happening| {
-                if let Happening::Request(request) = happening {
-                    self.streams.push(self.hosted.stream(&request));
+                let Happening::Request(request) = happening else { return };
+                let stream = self.hosted.stream(&request);
+                if let Ok(Some(offer)) = handshake::offer(&request.head, request.bytes()) {
+                    self.welcome.clear();
+                    handshake::accept(&mut self.welcome, &offer, None, None, [], &stream.date(), None).unwrap();
                 }
+                self.streams.push(stream);
             };
             self.hosted.turn(&mut on).unwrap();
             if Instant::now() >= end {
@@ -313,4 +329,30 @@ fn requests_of_a_client_that_has_left_do_not_wait_for_the_application() {
     pair.hosted.request_ended();
     pair.turn_for(Duration::from_millis(20));
     assert_eq!((pair.streams.len(), pair.dropped.0.load(Ordering::Relaxed)), (1, 49), "once");
+}
+
+#[test]
+fn frames_that_came_while_the_client_was_far_behind_are_understood_when_it_is_not() {
+    let mut pair = Pair::new(|_| {});
+    let asked = [
+        &b"\x02\x07CONNECT\x00\x09:protocol\x09websocket\x86\x84\x41\x01h"[..],
+        b"\x00\x15sec-websocket-version\x0213",
+    ];
+    pair.say(&frame(HEADERS, 4, 1, &asked.concat()));
+    let codec = ws::Connection::new(ws::Config { max_message: 1 << 22 }, None);
+    pair.streams[0].upgrade(&pair.welcome, codec, None, 4);
+    pair.streams[0].send_binary(&vec![7; 2 << 20]);
+    // A text with a key that masks nothing.
+    pair.say(&frame(DATA, 0, 1, b"\x81\x85\0\0\0\0hello"));
+    assert!(matches!(pair.streams[0].receive_message(), Message::Pending), "the client has to listen first");
+    pair.say(&[room(0, 4 << 20), room(1, 4 << 20)].concat());
+    let begun = Instant::now();
+    while pair.content(1) < 2 << 20 {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        pair.listen();
+        pair.turn_for(Duration::from_millis(1));
+    }
+    pair.turn_for(Duration::from_millis(20));
+    let message = pair.streams[0].receive_message();
+    assert!(matches!(&message, Message::Text(text) if text == "hello"), "{message:?}");
 }

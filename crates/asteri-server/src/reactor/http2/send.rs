@@ -7,6 +7,7 @@ use super::exchange::{NEVER, Phase, Pumped};
 use super::{Batching, Http2, Link};
 use crate::connection::Stage;
 use crate::notice::Notice;
+use crate::reactor::websocket::DEAF;
 use crate::reactor::{Reactor, Sent};
 use crate::request::ReadyRequest;
 use crate::slab::Key;
@@ -199,6 +200,7 @@ impl Reactor {
     fn pump_stream(&mut self, link: &mut Link, stream: Key, turn: u64) -> (Pumped, u64) {
         let now = self.now;
         let Some(exchange) = self.streams.get_mut(stream) else { return (Pumped::Idle, 0) };
+        let was_deaf = exchange.out.len() > DEAF;
         let (pumped, moved) = match exchange.pump(link) {
             Ok(progress) => progress,
             Err(error) => {
@@ -216,6 +218,10 @@ impl Reactor {
             exchange.turn = turn;
         }
         exchange.ready &= matches!(pumped, Pumped::Blocked | Pumped::More);
+        if was_deaf && exchange.out.len() <= DEAF && exchange.phase == Phase::Upgraded {
+            // Its frames were left alone, as what they want answered could not be heard.
+            self.framed.push(stream);
+        }
         self.room_on_stream(stream);
         (pumped, moved)
     }
