@@ -331,8 +331,8 @@ fn requests_of_a_client_that_has_left_do_not_wait_for_the_application() {
     assert_eq!((pair.streams.len(), pair.dropped.0.load(Ordering::Relaxed)), (1, 49), "once");
 }
 
-#[test]
-fn frames_that_came_while_the_client_was_far_behind_are_understood_when_it_is_not() {
+/// An application has sent a long message, of which the client has not taken most, and the client sends a short one.
+fn frames_while_far_behind(flags: u8) {
     let mut pair = Pair::new(|_| {});
     let asked = [
         &b"\x02\x07CONNECT\x00\x09:protocol\x09websocket\x86\x84\x41\x01h"[..],
@@ -343,11 +343,11 @@ fn frames_that_came_while_the_client_was_far_behind_are_understood_when_it_is_no
     pair.streams[0].upgrade(&pair.welcome, codec, None, 4);
     pair.streams[0].send_binary(&vec![7; 2 << 20]);
     // A text with a key that masks nothing.
-    pair.say(&frame(DATA, 0, 1, b"\x81\x85\0\0\0\0hello"));
+    pair.say(&frame(DATA, flags, 1, b"\x81\x85\0\0\0\0hello"));
     assert!(matches!(pair.streams[0].receive_message(), Message::Pending), "the client has to listen first");
     pair.say(&[room(0, 4 << 20), room(1, 4 << 20)].concat());
     let begun = Instant::now();
-    while pair.content(1) < 2 << 20 {
+    while pair.content(1) < 2 << 20 && pair.heard(RST_STREAM).is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(20));
         pair.listen();
         pair.turn_for(Duration::from_millis(1));
@@ -355,4 +355,14 @@ fn frames_that_came_while_the_client_was_far_behind_are_understood_when_it_is_no
     pair.turn_for(Duration::from_millis(20));
     let message = pair.streams[0].receive_message();
     assert!(matches!(&message, Message::Text(text) if text == "hello"), "{message:?}");
+}
+
+#[test]
+fn frames_that_came_while_the_client_was_far_behind_are_understood_when_it_is_not() {
+    frames_while_far_behind(0);
+}
+
+#[test]
+fn frames_are_understood_though_the_stream_ended_while_the_client_was_far_behind() {
+    frames_while_far_behind(END_STREAM);
 }

@@ -75,7 +75,8 @@ impl Reactor {
         let Some(exchange) = self.upgraded(stream) else { return };
         let full = exchange.input.websocket.as_ref().is_some_and(|websocket| websocket.is_full());
         let key = exchange.connection;
-        if exchange.input.complete && !full {
+        let unheard = exchange.out.len() > DEAF && !exchange.input.content.is_empty();
+        if exchange.input.complete && !full && !unheard {
             // The peer has ended the stream without a closing frame: as if it had closed a connection (RFC 8441 §5).
             let id = exchange.id;
             let Some(mut http2) = self.take_http2(key) else { return };
