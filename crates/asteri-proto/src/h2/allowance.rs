@@ -85,7 +85,6 @@ pub(super) fn price(frame: Frame) -> u32 {
 pub(super) fn name(kind: u8) -> &'static str {
     match kind {
         frames::DATA => "empty-data",
-        frames::HEADERS => "refused-streams",
         frames::PRIORITY => "priority",
         frames::RST_STREAM => "rst-stream",
         frames::SETTINGS => "settings",

@@ -93,13 +93,13 @@ pub fn judge(section: &mut Section, ends: bool, head: &mut RequestHead, cfg: &Co
         }
         (None, None) => return Err(MISSING_HOST),
     }
-    field_lines(section, &mut says, head, cfg)?;
+    let replaced = field_lines(section, &mut says, head, cfg)?;
     says.decide_host(section.bytes(), head)?;
     says.decide_connection(head)?;
     head.keep_alive = true;
     head.framing = framing(&says, ends, head, cfg)?;
     head.len = section.bytes().len();
-    if head.len > cfg.limits.head_size.min(Span::LARGEST) { Err(HEAD_TOO_LARGE) } else { Ok(()) }
+    if head.len - replaced > cfg.limits.head_size.min(Span::LARGEST) { Err(HEAD_TOO_LARGE) } else { Ok(()) }
 }
 
 /// Method and target, with the same bounds as a request line that has them.
@@ -151,17 +151,18 @@ fn keep(
     Ok(())
 }
 
+/// Says how many bytes of the section stand for nothing any more, as others have replaced them.
 fn field_lines(
     section: &mut Section,
     says: &mut Sayings,
     head: &mut RequestHead,
     cfg: &Config,
-) -> Result<(), ProtocolError> {
+) -> Result<usize, ProtocolError> {
     if section.len() > cfg.limits.fields {
         return Err(TOO_MANY_FIELDS);
     }
     // The crumbs of a cookie (RFC 9113 §8.2.3): the first one, and all of them if there are more.
-    let (mut crumb, mut cookie) = (None, Vec::new());
+    let (mut crumb, mut cookie, mut crumbs) = (None, Vec::new(), 0);
     for at in 0..section.len() {
         let (name_span, value_span) = section.spans(at);
         let (name, value) = (name_span.of(section.bytes()), value_span.of(section.bytes()));
@@ -192,6 +193,7 @@ fn field_lines(
             }
         }
         if name == b"cookie" {
+            crumbs += name.len() + value.len();
             match crumb {
                 None => crumb = Some((name_span, value_span)),
                 Some((_, first)) => {
@@ -207,12 +209,12 @@ fn field_lines(
         keep(section, name_span, value_span, says, head)?;
     }
     match crumb {
-        Some((name, value)) if cookie.is_empty() => keep(section, name, value, says, head),
+        Some((name, value)) if cookie.is_empty() => keep(section, name, value, says, head).map(|()| 0),
         Some((name, _)) => {
             let value = section.append(&cookie);
-            keep(section, name, value, says, head)
+            keep(section, name, value, says, head).map(|()| crumbs)
         }
-        None => Ok(()),
+        None => Ok(0),
     }
 }
 
@@ -235,5 +237,32 @@ fn framing(says: &Sayings, ends: bool, head: &RequestHead, cfg: &Config) -> Resu
         Some(length) => Ok(BodyFraming::Length(length)),
         None if ends => Ok(BodyFraming::None),
         None => Ok(BodyFraming::Chunked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(cookies: &[&[u8]], head_size: usize) -> Result<Vec<u8>, ProtocolError> {
+        let mut section = Section::default();
+        section.begin(100_000);
+        for (name, value) in [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")] {
+            section.add(name.as_bytes(), value.as_bytes());
+        }
+        cookies.iter().for_each(|cookie| section.add(b"cookie", cookie));
+        let (mut cfg, mut head) = (Config::default(), RequestHead::default());
+        cfg.limits.head_size = head_size;
+        judge(&mut section, true, &mut head, &cfg)?;
+        Ok(head.find(section.bytes(), "cookie").unwrap_or_default().to_vec())
+    }
+
+    #[test]
+    fn crumbs_of_a_cookie_are_one_field_and_counted_once() {
+        assert_eq!(judged(&[b"a=1"], 100), Ok(b"a=1".to_vec()));
+        assert_eq!(judged(&[b"a=1", b"b=2", b"c=3"], 100), Ok(b"a=1; b=2; c=3".to_vec()));
+        let crumb: &[u8] = &[b'x'; 400];
+        assert_eq!(judged(&[crumb; 2], 900).map(|cookie| cookie.len()), Ok(802));
+        assert_eq!(judged(&[crumb; 2], 800), Err(HEAD_TOO_LARGE));
     }
 }

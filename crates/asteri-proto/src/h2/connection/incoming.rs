@@ -1,8 +1,8 @@
 //! Frames, and what they mean (RFC 9113 §6).
 
 use super::content::Content;
-use super::{Block, Connection, Event, FRAME_SIZE, OUR_RESETS, State};
-use crate::h2::allowance::price;
+use super::{Block, Connection, Event, FRAME_SIZE, STREAM_FAULT, State};
+use crate::h2::allowance::{name, price};
 use crate::h2::flow::{FIRST_WINDOW, LARGEST_WINDOW, Receiving, open};
 use crate::h2::frames::{self, Frame, HEADER, PREFACE};
 use crate::h2::priority::Priority;
@@ -36,6 +36,7 @@ impl Connection {
     /// The client has broken a rule of the connection, which has ended; the last words are in [`Connection::out`]. Whatever comes
     /// afterwards means nothing.
     pub fn receive(&mut self, input: &[u8], section: &mut Section, now: Moment) -> Result<(usize, Event), Fault> {
+        self.now = now;
         let mut at = 0;
         loop {
             if self.state == State::Over {
@@ -62,7 +63,7 @@ impl Connection {
                 at += self.receive_preface(rest)?;
                 continue;
             }
-            let (used, event) = self.receive_frame(rest, section, now)?;
+            let (used, event) = self.receive_frame(rest, section)?;
             at += used;
             if let Some(event) = event {
                 return Ok((at, event));
@@ -81,18 +82,13 @@ impl Connection {
     }
 
     /// Takes a frame, or as much of it as there is.
-    fn receive_frame(
-        &mut self,
-        rest: &[u8],
-        section: &mut Section,
-        now: Moment,
-    ) -> Result<(usize, Option<Event>), Fault> {
+    fn receive_frame(&mut self, rest: &[u8], section: &mut Section) -> Result<(usize, Option<Event>), Fault> {
         let mut used = 0;
         let frame = if let Some(frame) = self.partial {
             frame
         } else {
             if self.have == 0 && self.block.is_none() {
-                self.since = now;
+                self.since = self.now;
             }
             let frame = match rest.first_chunk::<HEADER>() {
                 Some(header) if self.have == 0 => {
@@ -113,10 +109,10 @@ impl Connection {
                     Frame::of(&self.header)
                 }
             };
-            self.check_frame(frame, now)?;
+            self.check_frame(frame)?;
             match frame.kind {
                 frames::DATA => {
-                    return Ok((used, self.begin_content(frame, now)?));
+                    return Ok((used, self.begin_content(frame)?));
                 }
                 frames::HEADERS
                 | frames::PRIORITY
@@ -140,7 +136,7 @@ impl Connection {
         if self.partial.is_none()
             && let Some(payload) = here.get(..length)
         {
-            let event = self.frame(frame, payload, section, now)?;
+            let event = self.frame(frame, payload, section)?;
             return Ok((used + length, event));
         }
         let more = (length - self.payload.len()).min(here.len());
@@ -152,7 +148,7 @@ impl Connection {
         }
         self.partial = None;
         let mut payload = std::mem::take(&mut self.payload);
-        let event = self.frame(frame, &payload, section, now);
+        let event = self.frame(frame, &payload, section);
         payload.clear();
         // A large one was for a large frame, which is no rule.
         if payload.capacity() <= 1024 {
@@ -162,7 +158,7 @@ impl Connection {
     }
 
     /// What can be said of a frame by its header.
-    fn check_frame(&mut self, frame: Frame, now: Moment) -> Result<(), Fault> {
+    fn check_frame(&mut self, frame: Frame) -> Result<(), Fault> {
         if frame.length > self.rules.max_frame_size || !has_possible_size(frame) {
             return Err(self.fault(Reason::FRAME_SIZE_ERROR));
         }
@@ -183,7 +179,7 @@ impl Connection {
         if of_a_stream != (frame.stream != 0) {
             return Err(self.fault(Reason::PROTOCOL_ERROR));
         }
-        self.take_allowance(price(frame), frame.kind, now)?;
+        self.take_allowance(price(frame), name(frame.kind))?;
         // Frames may be large for the sake of content, which is handed on as it comes. These are kept until they are whole.
         let kept = matches!(
             frame.kind,
@@ -202,16 +198,10 @@ impl Connection {
     }
 
     /// A frame that is here in full.
-    fn frame(
-        &mut self,
-        frame: Frame,
-        payload: &[u8],
-        section: &mut Section,
-        now: Moment,
-    ) -> Result<Option<Event>, Fault> {
+    fn frame(&mut self, frame: Frame, payload: &[u8], section: &mut Section) -> Result<Option<Event>, Fault> {
         match frame.kind {
-            frames::HEADERS => self.headers(frame, payload, section, now),
-            frames::CONTINUATION => self.continuation(frame, payload, section, now),
+            frames::HEADERS => self.headers(frame, payload, section),
+            frames::CONTINUATION => self.continuation(frame, payload, section),
             frames::PRIORITY => self.priority(frame, payload),
             frames::RST_STREAM => self.taken_back(frame),
             frames::SETTINGS => self.settings(frame, payload),
@@ -223,13 +213,7 @@ impl Connection {
         }
     }
 
-    fn headers(
-        &mut self,
-        frame: Frame,
-        payload: &[u8],
-        section: &mut Section,
-        now: Moment,
-    ) -> Result<Option<Event>, Fault> {
+    fn headers(&mut self, frame: Frame, payload: &[u8], section: &mut Section) -> Result<Option<Event>, Fault> {
         let mut fragment = payload;
         let mut padding = 0;
         if frame.flags & frames::PADDED != 0
@@ -251,20 +235,14 @@ impl Connection {
         let fragment = fragment.get(..length).unwrap_or_default();
         let ends = frame.flags & frames::END_STREAM != 0;
         if frame.flags & frames::END_HEADERS != 0 {
-            return self.field_section(frame.stream, ends, depends_on_itself, fragment, section, now);
+            return self.field_section(frame.stream, ends, depends_on_itself, fragment, section);
         }
         let bytes = fragment.to_vec();
         self.block = Some(Box::new(Block { stream: frame.stream, ends, depends_on_itself, bytes }));
         Ok(None)
     }
 
-    fn continuation(
-        &mut self,
-        frame: Frame,
-        payload: &[u8],
-        section: &mut Section,
-        now: Moment,
-    ) -> Result<Option<Event>, Fault> {
+    fn continuation(&mut self, frame: Frame, payload: &[u8], section: &mut Section) -> Result<Option<Event>, Fault> {
         let most = self.largest_section();
         let Some(block) = &mut self.block else { return Ok(None) };
         block.bytes.extend_from_slice(payload);
@@ -275,7 +253,7 @@ impl Connection {
             return Ok(None);
         }
         let Some(block) = self.block.take() else { return Ok(None) };
-        self.field_section(block.stream, block.ends, block.depends_on_itself, &block.bytes, section, now)
+        self.field_section(block.stream, block.ends, block.depends_on_itself, &block.bytes, section)
     }
 
     /// A field section is complete: a request, or the trailer section of one.
@@ -286,7 +264,6 @@ impl Connection {
         depends_on_itself: bool,
         bytes: &[u8],
         section: &mut Section,
-        now: Moment,
     ) -> Result<Option<Event>, Fault> {
         section.begin(self.rules.max_header_list_size as usize);
         if self.decoder.decode(bytes, |name, value| section.add(name, value)).is_err() {
@@ -306,15 +283,12 @@ impl Connection {
         let closed = matches!(self.state, State::Closing);
         if closed || self.streams.len() >= self.rules.max_concurrent_streams as usize {
             self.reset_unopened(id, Reason::REFUSED_STREAM);
-            return self.take_allowance(1, frames::HEADERS, now).map(|()| None);
+            return self.take_allowance(1, "refused-streams").map(|()| None);
         }
         let checked = if section.is_too_large() { Ok(()) } else { section.check_request(self.rules.connect) };
         if depends_on_itself || checked.is_err() {
+            self.take_allowance(STREAM_FAULT, "stream-errors")?;
             self.reset_unopened(id, Reason::PROTOCOL_ERROR);
-            self.our_resets += 1;
-            if self.our_resets > OUR_RESETS {
-                return Err(self.fault(Reason::ENHANCE_YOUR_CALM));
-            }
             return Ok(checked.err().map(Event::Malformed));
         }
         let size = if self.acknowledged { self.rules.initial_window_size } else { self.unacknowledged_window() };
@@ -474,7 +448,7 @@ impl Connection {
         Ok(value.map(|value| Event::Priority { stream, priority: Priority::of([value]) }))
     }
 
-    fn begin_content(&mut self, frame: Frame, now: Moment) -> Result<Option<Event>, Fault> {
+    fn begin_content(&mut self, frame: Frame) -> Result<Option<Event>, Fault> {
         if self.is_idle(frame.stream) {
             return Err(self.fault(Reason::PROTOCOL_ERROR));
         }
@@ -493,7 +467,7 @@ impl Connection {
             None => {
                 content.discard();
                 if self.streams.past(frame.stream) != Some(Past::Reset) {
-                    self.take_allowance(1, frames::RST_STREAM, now)?;
+                    self.take_allowance(1, "late-frames")?;
                     self.reset_unopened(frame.stream, Reason::STREAM_CLOSED);
                 }
                 None

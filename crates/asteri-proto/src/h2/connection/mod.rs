@@ -29,8 +29,9 @@ use std::ops::Range;
 /// What the client may send before any of it is taken, on all streams together, in bytes; twice the window of a stream if that is more,
 /// so that one whose application is slow does not hold up the others at once.
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Streams that we may have ended for what the client did wrong on them, as long as the connection lasts.
-const OUR_RESETS: u32 = 256;
+/// What a stream that we end for what the client did wrong on it takes from the allowance (CVE-2025-8671): a proxy may have a few bad
+/// clients among many.
+const STREAM_FAULT: u32 = 8;
 /// The largest frame that anybody takes (RFC 9113 §4.2), in bytes.
 const FRAME_SIZE: u32 = 16_384;
 /// The table that clients may use for what they send (RFC 9113 §6.5.2), in bytes.
@@ -152,7 +153,8 @@ pub struct Connection {
     first_window: u32,
     frame_size: u32,
     allowance: Allowance,
-    our_resets: u32,
+    /// When bytes came last.
+    now: Moment,
     /// The client leaves, for this reason.
     told: Option<Reason>,
     /// What is to be sent.
@@ -188,7 +190,7 @@ impl Connection {
             first_window: FIRST_WINDOW,
             frame_size: FRAME_SIZE,
             allowance: Allowance::new(now),
-            our_resets: 0,
+            now,
             told: None,
             out: Vec::new(),
         };
@@ -292,21 +294,18 @@ impl Connection {
         Fault::of(reason)
     }
 
-    fn take_allowance(&mut self, price: u32, kind: u8, now: Moment) -> Result<(), Fault> {
-        if price == 0 || self.allowance.take(price, now) {
+    /// `what` it is for, should it be one too many.
+    fn take_allowance(&mut self, price: u32, what: &'static str) -> Result<(), Fault> {
+        if price == 0 || self.allowance.take(price, self.now) {
             return Ok(());
         }
         self.abort(Reason::ENHANCE_YOUR_CALM);
-        let flood = Some(super::allowance::name(kind));
-        Err(Fault { reason: Reason::ENHANCE_YOUR_CALM, remote: false, flood })
+        Err(Fault { reason: Reason::ENHANCE_YOUR_CALM, remote: false, flood: Some(what) })
     }
 
     /// A stream on which the client has broken a rule ends. Too many of them, and the connection does.
     fn stream_fault(&mut self, stream: u32, reason: Reason) -> Result<Option<u64>, Fault> {
-        self.our_resets += 1;
-        if self.our_resets > OUR_RESETS {
-            return Err(self.fault(Reason::ENHANCE_YOUR_CALM));
-        }
+        self.take_allowance(STREAM_FAULT, "stream-errors")?;
         Ok(self.reset(stream, reason))
     }
 
