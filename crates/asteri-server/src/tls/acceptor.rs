@@ -4,7 +4,7 @@ use super::config;
 use super::details::ServerCertificates;
 use super::files::Trouble;
 use super::material::Material;
-use super::options::Options;
+use super::options::{Ask, Options};
 use super::session::Session;
 use super::store::Store;
 use asteri_proto::time::Moment;
@@ -30,6 +30,8 @@ pub struct Acceptor {
 pub(crate) struct Current {
     config: Arc<ServerConfig>,
     pub(super) certificates: Arc<ServerCertificates>,
+    /// Clients are asked for certificates.
+    pub(super) asks: bool,
 }
 
 impl fmt::Debug for Acceptor {
@@ -71,5 +73,5 @@ fn load(options: &Options, store: &Store) -> Result<Current, Trouble> {
         .map_err(|error| Trouble::new("certfile", format!("the arbiter's copy cannot be read ({error})")))?;
     let config = Arc::new(config::build(options, &material)?);
     let certificates = Arc::new(ServerCertificates::new(&material));
-    Ok(Current { config, certificates })
+    Ok(Current { config, certificates, asks: options.ask != Ask::Never })
 }

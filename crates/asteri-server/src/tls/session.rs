@@ -3,7 +3,7 @@
 use super::acceptor::Current;
 use super::details::Details;
 use asteri_proto::time::Moment;
-use rustls::{HandshakeKind, ServerConnection};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,10 +101,15 @@ impl Session {
         Progress::Goes
     }
 
-    /// Gives away what makes the handshake, for somebody else to go on with it. `None`: there is none to be made.
+    /// Gives away what makes the handshake, for somebody else to go on with it. `None`: there is nothing in it that would take long.
     pub fn depart(&mut self) -> Option<Box<ServerConnection>> {
         self.untouched = false;
-        if self.details.is_some() { None } else { self.tls.take() }
+        // When the keys are agreed upon, all that is left with TLS 1.3 is a hash, unless the client has certificates to show.
+        let agreed = |tls: &ServerConnection| {
+            tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) && tls.negotiated_cipher_suite().is_some()
+        };
+        let easy = !self.current.asks && self.tls.as_deref().is_some_and(agreed);
+        if self.details.is_some() || easy { None } else { self.tls.take() }
     }
 
     /// Whether that is away: nothing can be received or sent before it is back.
