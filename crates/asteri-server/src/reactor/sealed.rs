@@ -99,9 +99,9 @@ impl Reactor {
             return Err(());
         }
         if let Some(desk) = &self.desk
-            && let Some(session) = tls.depart()
+            && let Some((session, waiting)) = tls.depart()
         {
-            match desk.give(key, session, sealed) {
+            match desk.give(key, session, waiting, sealed) {
                 Ok(()) => return Ok(()),
                 // There is nobody at the desk any more.
                 Err(session) => drop(tls.rejoin(session, Ok(false))),
@@ -162,6 +162,10 @@ impl Reactor {
             }
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.input = plain;
+                if self.draining && connection.deadline == Moment(u64::MAX) {
+                    // It may have passed while the session was away.
+                    self.limit_idle_time(key);
+                }
             }
             self.wake(key);
         }
@@ -186,6 +190,11 @@ impl Reactor {
     pub(super) fn end_handshake(&mut self, key: Key, now: Moment) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let overdue = connection.tls.as_ref().and_then(|tls| tls.handshake_deadline()).is_some_and(|at| at <= now);
+        if !overdue && connection.tls.as_ref().is_some_and(|tls| tls.is_away()) {
+            // The peer is not the one who has to go on. It is told how long it has when the session is back.
+            connection.deadline = Moment(u64::MAX);
+            return self.schedule(key);
+        }
         if !overdue {
             return self.close_idle(key);
         }

@@ -12,12 +12,14 @@ use rustls::ServerConnection;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Bytes for a connection in the middle of its handshake.
 struct Job {
     key: Key,
     tls: Box<ServerConnection>,
+    /// Of a connection that is still there.
+    waiting: Weak<()>,
     sealed: Vec<u8>,
 }
 
@@ -66,12 +68,19 @@ impl Desk {
         Ok(Self { jobs, tray })
     }
 
-    /// Has `sealed` understood.
+    /// Has `sealed` understood, unless nobody is `waiting` any more when its turn comes: more handshakes may be asked for than can be
+    /// made, and then time must not go to those whose connections have been given up.
     ///
     /// # Errors
     /// The thread is not there any more; what was to be given comes back.
-    pub fn give(&self, key: Key, tls: Box<ServerConnection>, sealed: &[u8]) -> Result<(), Box<ServerConnection>> {
-        self.jobs.send(Job { key, tls, sealed: sealed.to_vec() }).map_err(|failed| failed.0.tls)
+    pub fn give(
+        &self,
+        key: Key,
+        tls: Box<ServerConnection>,
+        waiting: Weak<()>,
+        sealed: &[u8],
+    ) -> Result<(), Box<ServerConnection>> {
+        self.jobs.send(Job { key, tls, waiting, sealed: sealed.to_vec() }).map_err(|failed| failed.0.tls)
     }
 
     /// What is ready.
@@ -86,7 +95,10 @@ impl Desk {
 
 /// Runs on: the thread of the desk.
 fn serve(incoming: &Receiver<Job>, tray: &Tray, wake: &EventFd) {
-    while let Ok(Job { key, mut tls, sealed }) = incoming.recv() {
+    while let Ok(Job { key, mut tls, waiting, sealed }) = incoming.recv() {
+        if waiting.strong_count() == 0 {
+            continue;
+        }
         let mut plain = Vec::new();
         let outcome = process(&mut tls, &sealed, &mut plain);
         tray.done().push(Done { key, tls, outcome, plain });
@@ -94,5 +106,43 @@ fn serve(incoming: &Receiver<Job>, tray: &Tray, wake: &EventFd) {
         if !tray.filled.swap(true, Ordering::Release) {
             wake.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign::CertifiedKey;
+    use rustls::{ServerConfig, crypto::ring};
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl ResolvesServerCert for Nobody {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_for_those_who_have_been_given_up() {
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_cert_resolver(Arc::new(Nobody)));
+        let desk = Desk::open(Arc::new(EventFd::new().unwrap())).unwrap();
+        let waits = Arc::new(());
+        for (token, waiting) in
+            [(1, Weak::new()), (2, Arc::downgrade(&waits)), (3, Weak::new()), (4, Arc::downgrade(&waits))]
+        {
+            let tls = Box::new(ServerConnection::new(Arc::clone(&config)).unwrap());
+            assert!(desk.give(Key::from_token(token), tls, waiting, b"\x16\x03").is_ok());
+        }
+        let mut done = Vec::new();
+        while done.len() < 2 {
+            done.extend(desk.take().into_iter().map(|done| done.key.token()));
+            std::thread::yield_now();
+        }
+        assert_eq!(done, [2, 4]);
     }
 }

@@ -5,7 +5,7 @@ use super::details::Details;
 use asteri_proto::time::Moment;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use std::io::{BufRead, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Bytes that are encrypted at a time. What the socket does not take of them is kept; more would be kept in vain.
@@ -17,6 +17,8 @@ pub(crate) const PIECE: usize = 32 * 1024;
 pub(crate) struct Session {
     /// `None` while it is with the [desk](super::desk).
     tls: Option<Box<ServerConnection>>,
+    /// While it is away: that somebody waits for it.
+    waits: Option<Arc<()>>,
     current: Arc<Current>,
     /// How long the handshake may take, and when it has to be done.
     patience: Duration,
@@ -43,6 +45,7 @@ impl Session {
         tls.set_buffer_limit(None);
         Self {
             tls: Some(Box::new(tls)),
+            waits: None,
             current,
             patience,
             deadline: now + patience,
@@ -101,15 +104,20 @@ impl Session {
         Progress::Goes
     }
 
-    /// Gives away what makes the handshake, for somebody else to go on with it. `None`: there is nothing in it that would take long.
-    pub fn depart(&mut self) -> Option<Box<ServerConnection>> {
+    /// Gives away what makes the handshake, for somebody else to go on with it as long as it is waited for. `None`: there is nothing in
+    /// it that would take long.
+    pub fn depart(&mut self) -> Option<(Box<ServerConnection>, Weak<()>)> {
         self.untouched = false;
         // When the keys are agreed upon, all that is left with TLS 1.3 is a hash, unless the client has certificates to show.
         let agreed = |tls: &ServerConnection| {
             tls.protocol_version() == Some(ProtocolVersion::TLSv1_3) && tls.negotiated_cipher_suite().is_some()
         };
         let easy = !self.current.asks && self.tls.as_deref().is_some_and(agreed);
-        if self.details.is_some() || easy { None } else { self.tls.take() }
+        let tls = if self.details.is_some() || easy { None } else { self.tls.take() }?;
+        let waits = Arc::new(());
+        let waiting = Arc::downgrade(&waits);
+        self.waits = Some(waits);
+        Some((tls, waiting))
     }
 
     /// Whether that is away: nothing can be received or sent before it is back.
@@ -127,6 +135,7 @@ impl Session {
         outcome: Result<bool, rustls::Error>,
     ) -> Result<Progress, rustls::Error> {
         self.tls = Some(tls);
+        self.waits = None;
         self.ended |= outcome?;
         Ok(self.progress())
     }
