@@ -114,21 +114,20 @@ pub fn is_field_value(value: &[u8]) -> bool {
 }
 
 /// Whether a field name has an underscore.
+#[inline]
 pub(crate) fn has_underscore(name: &[u8]) -> bool {
+    if name.len() < 8 {
+        return name.contains(&b'_');
+    }
     any_word(name, |word| zero_bytes(word ^ (ONES * u64::from(b'_'))))
 }
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Whether `test` is not zero for any group of eight bytes. The last group overlaps the one before; text shorter than a
-/// group is filled up with spaces.
+/// Whether `test` is not zero for any group of eight bytes, of which there is at least one. The last group overlaps the one before.
 fn any_word(bytes: &[u8], test: impl Fn(u64) -> u64) -> bool {
-    let Some(last) = bytes.last_chunk() else {
-        let mut word = [b' '; 8];
-        word.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        return test(u64::from_ne_bytes(word)) != 0;
-    };
+    let Some(last) = bytes.last_chunk() else { return false };
     let mut found = test(u64::from_ne_bytes(*last));
     let mut rest = bytes;
     while let Some((word, tail)) = rest.split_first_chunk() {
@@ -199,7 +198,22 @@ pub fn is_host(value: &[u8]) -> bool {
 }
 
 /// Whether this is a host, not empty, with an optional port, and no user information (RFC 9110 §4.2.4).
+#[inline]
 pub fn is_authority(value: &[u8]) -> bool {
+    is_usual_authority(value) || is_any_authority(value)
+}
+
+/// A name without percent-encoding, or an IPv4 address, and perhaps a port. `false` decides nothing.
+#[inline]
+fn is_usual_authority(value: &[u8]) -> bool {
+    // Where the colon can be, with five digits behind it.
+    let last = value.len().saturating_sub(6);
+    let colon = value[last..].iter().rposition(|&b| b == b':').map_or(value.len(), |at| last + at);
+    let (host, port) = value.split_at(colon);
+    !host.is_empty() && all(host, REG_NAME) && is_port(port)
+}
+
+fn is_any_authority(value: &[u8]) -> bool {
     let end = prefix(value, REG_NAME);
     match &value[end..] {
         [] => end > 0,
@@ -240,7 +254,8 @@ fn is_ip_literal(inner: &[u8]) -> bool {
 fn is_port(port: &[u8]) -> bool {
     match port {
         [] | [b':'] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && decimal(digits).is_some_and(|n| n <= 65_535),
+        [b':', digits @ ..] if digits.len() < 5 => digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => digits.len() == 5 && decimal(digits).is_some_and(|n| n <= 65_535),
         _ => false,
     }
 }
@@ -328,6 +343,18 @@ mod tests {
     }
 
     #[test]
+    fn the_usual_authorities_are_no_others() {
+        let bytes = b"a9.:-[%@ \xe9";
+        for length in 0..=6_u32 {
+            for number in 0..bytes.len().pow(length) {
+                let digit = |place| bytes[number / bytes.len().pow(place) % bytes.len()];
+                let value: Vec<u8> = (0..length).map(digit).collect();
+                assert_eq!(is_authority(&value), is_any_authority(&value), "{}", value.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
     fn lists_are_split_and_trimmed() {
         assert_eq!(list(b" a ,\tb,, ,c").collect::<Vec<_>>(), [b"a", b"b", b"c"]);
         assert_eq!(list(b"").count(), 0);
@@ -366,6 +393,7 @@ mod tests {
         ];
         for host in good {
             assert!(is_host(host.as_bytes()), "{host:?}");
+            assert!(host.is_empty() || is_any_authority(host.as_bytes()), "{host:?}");
         }
         let bad = [
             "a%41%4",

@@ -74,7 +74,11 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
 }
 
 /// Path and query of `target[from..]`. A second `?` is part of the query.
-fn split_query(target: &[u8], from: usize) -> (Range<usize>, Option<Range<usize>>) {
+#[inline]
+pub(crate) fn split_query(target: &[u8], from: usize) -> (Range<usize>, Option<Range<usize>>) {
+    if target.len() == from + 1 && target[from] == b'/' {
+        return (from..target.len(), None);
+    }
     match memchr(b'?', &target[from..]) {
         Some(at) => (from..from + at, Some(from + at + 1..target.len())),
         None => (from..target.len(), None),

@@ -168,6 +168,12 @@ impl Connection {
         self.speech.protocol == Protocol::Uwsgi
     }
 
+    /// The next bytes belong to a packet of uwsgi.
+    #[inline]
+    pub fn awaits_packet(&self) -> bool {
+        self.is_uwsgi() && self.http.awaits_head()
+    }
+
     /// Nothing is lost if it is closed, as far as is known here.
     pub fn is_unused(&self) -> bool {
         self.stage == Stage::ProxyHeader || self.is_idle()

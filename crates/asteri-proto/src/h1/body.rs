@@ -33,6 +33,7 @@ impl BodyEncoder {
     }
 
     /// Appends `data` to `out`, framed. Empty data writes nothing (an empty chunk would end the content).
+    #[inline]
     pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> Written {
         // A length in memory fits in both types.
         let accepted = self.begin_run(data.len() as u64, out) as usize;
@@ -46,6 +47,7 @@ impl BodyEncoder {
 
     /// Announces `len` bytes of content that do not go through `out` but follow what is in it, such as a file. Returns how
     /// many of them may be sent; if that is not 0, [`BodyEncoder::end_run`] must be called for what comes after them.
+    #[inline]
     pub fn begin_run(&mut self, len: u64, out: &mut Vec<u8>) -> u64 {
         match &mut self.framing {
             ResponseFraming::NoContent => 0,
@@ -66,6 +68,7 @@ impl BodyEncoder {
     }
 
     /// Appends what has to follow such bytes.
+    #[inline]
     pub fn end_run(&mut self, out: &mut Vec<u8>) {
         if self.framing == ResponseFraming::Chunked {
             out.extend_from_slice(b"\r\n");
@@ -84,6 +87,7 @@ impl BodyEncoder {
     ///
     /// # Errors
     /// Content is missing. Nothing is appended.
+    #[inline]
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), Short> {
         match self.framing {
             ResponseFraming::Length(missing) if missing > 0 => return Err(Short { missing }),

@@ -143,6 +143,17 @@ impl Connection {
         }
     }
 
+    /// Whether the request is complete, as many are with their head. `true` is [`Event::End`], and nothing is consumed any more;
+    /// after `false`, go on with [`Connection::receive`].
+    #[inline]
+    pub fn ends_here(&mut self) -> bool {
+        let ends = self.content_is_read();
+        if ends {
+            self.state = State::Dispatched;
+        }
+        ends
+    }
+
     /// Whether the next bytes belong to a head.
     pub fn awaits_head(&self) -> bool {
         matches!(self.state, State::Idle { .. } | State::Head { .. })
@@ -162,12 +173,12 @@ impl Connection {
     }
 
     fn begin_body(&mut self, head: &RequestHead, cfg: &Config, now: Moment) -> (usize, Event) {
-        let body = Body { begun: false, pace: Pace::new(&cfg.timeouts, now), awaits_continue: head.expect_continue };
+        let body = || Body { begun: false, pace: Pace::new(&cfg.timeouts, now), awaits_continue: head.expect_continue };
         self.since = now;
         self.state = match head.framing {
             BodyFraming::None | BodyFraming::Length(0) => State::End,
-            BodyFraming::Length(left) => State::Length { left, body },
-            BodyFraming::Chunked => State::Chunked { decoder: Decoder::default(), body },
+            BodyFraming::Length(left) => State::Length { left, body: body() },
+            BodyFraming::Chunked => State::Chunked { decoder: Decoder::default(), body: body() },
         };
         (head.len, Event::Head)
     }
@@ -314,11 +325,15 @@ mod tests {
     fn a_complete_head_without_content_is_two_calls() {
         let mut v = Virtual::new();
         assert_eq!(v.receive(GET), (GET.len(), Event::Head));
+        assert!(!Connection::new(v.now).ends_here());
         assert_eq!(v.receive(b"whatever"), (0, Event::End));
+        assert!(!v.connection.ends_here(), "once");
         assert_eq!(v.receive(GET), (0, Event::NeedData), "nothing is looked at before the answer");
         assert_eq!(v.deadline(), None);
         v.connection.next_request(v.now);
         assert_eq!(v.receive(GET), (GET.len(), Event::Head));
+        assert!(v.connection.ends_here());
+        assert_eq!((v.receive(GET), v.deadline()), ((0, Event::NeedData), None));
     }
 
     #[test]

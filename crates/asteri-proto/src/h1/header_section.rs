@@ -138,7 +138,12 @@ fn offset_in(buf: &[u8], part: &[u8]) -> usize {
 
 impl Sayings {
     /// The field at `index` of those that are kept. Its length tells most names apart from those of interest.
+    #[inline]
     pub(crate) fn listen(&mut self, name: &[u8], value: &[u8], index: usize) -> Result<(), ProtocolError> {
+        if matches!(name.len(), 4 | 6 | 10 | 14 | 17) { self.listen_to(name, value, index) } else { Ok(()) }
+    }
+
+    fn listen_to(&mut self, name: &[u8], value: &[u8], index: usize) -> Result<(), ProtocolError> {
         match name.len() {
             4 if is_named(name, b"Host") => {
                 if self.host.replace(index).is_some() {
@@ -200,7 +205,7 @@ impl Sayings {
             // RFC 9112 §6.3 (3): ought to be handled as an error, and is the classic way to smuggle a request.
             (_, Some(_)) => return Err(LENGTH_AND_CODING),
             (Coding::Chunked, None) => BodyFraming::Chunked,
-            (Coding::Refused(error), None) => return Err(*error),
+            (Coding::Refused(error), None) => return Err(**error),
             (Coding::List { last_is_chunked: true }, None) => return Err(UNKNOWN_CODING),
             (Coding::List { last_is_chunked: false }, None) => return Err(CHUNKED_NOT_FINAL),
         };
@@ -237,7 +242,7 @@ enum Coding {
     List {
         last_is_chunked: bool,
     },
-    Refused(ProtocolError),
+    Refused(&'static ProtocolError),
 }
 
 impl Coding {
@@ -246,10 +251,10 @@ impl Coding {
         for coding in value.split(|&b| b == b',').map(trim) {
             let is_chunked = coding.eq_ignore_ascii_case(b"chunked");
             *self = match self {
-                Coding::Refused(error) => Coding::Refused(*error),
-                _ if !is_coding(coding) => Coding::Refused(BAD_CODING),
+                Coding::Refused(error) => Coding::Refused(error),
+                _ if !is_coding(coding) => Coding::Refused(&BAD_CODING),
                 Coding::Absent if is_chunked => Coding::Chunked,
-                Coding::Chunked | Coding::List { last_is_chunked: true } => Coding::Refused(CHUNKED_NOT_FINAL),
+                Coding::Chunked | Coding::List { last_is_chunked: true } => Coding::Refused(&CHUNKED_NOT_FINAL),
                 Coding::Absent | Coding::List { .. } => Coding::List { last_is_chunked: is_chunked },
             };
         }

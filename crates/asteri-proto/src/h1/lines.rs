@@ -129,6 +129,9 @@ impl Progress {
     /// not plain; nothing is decided then.
     fn at_once(&self, buf: &[u8], head: &mut RequestHead, cfg: &Config) -> Option<Result<(), ProtocolError>> {
         let start = self.start as usize;
+        if let Some(section) = request_line::parse_usual(buf, start, head, cfg) {
+            return header_section::parse_at_once(buf, start, section, head, cfg);
+        }
         let lf = start + memchr(b'\n', &buf[start..])?;
         if buf[lf - 1] != b'\r' || lf - 1 - start > cfg.limits.request_line || lf + 1 - start > cfg.limits.head_size {
             return None;
@@ -165,6 +168,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::h1::request::TargetForm;
 
     /// What the careful way says about a head that comes in two pieces, the first being one byte.
     fn carefully(buf: &[u8], cfg: &Config) -> Result<Option<()>, ProtocolError> {
@@ -199,6 +203,56 @@ mod tests {
                 }
                 let at_once = Progress::default().advance(request, &mut RequestHead::default(), &cfg);
                 assert_eq!(at_once, carefully(request, &cfg), "limit {which} at {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_ways_read_the_same_from_a_request_line() {
+        let lines = [
+            "GET / HTTP/1.1",
+            "GET /?a=1?b HTTP/1.1",
+            "POST /a/b?c HTTP/1.1",
+            "PUT // HTTP/1.1",
+            "HEAD /%41 HTTP/1.1",
+            "GET / HTTP/1.0",
+            "GET / HTTP/1.7",
+            "GET / HTTP/2.0",
+            "GET  / HTTP/1.1",
+            "GET /  HTTP/1.1",
+            "GET / HTTP/1.1 ",
+            "GET /\u{e9} HTTP/1.1",
+            "GET /# HTTP/1.1",
+            "GET /a\tb HTTP/1.1",
+            "GET /\rHTTP/1.1",
+            "GET http://b/c?d HTTP/1.1",
+            "GET * HTTP/1.1",
+            "OPTIONS * HTTP/1.1",
+            "GETS / HTTP/1.1",
+            "get / HTTP/1.1",
+            "GET",
+            "GET ",
+            "GET /",
+            "GET / HTTP/1.1\r",
+        ];
+        for line in lines {
+            let request = format!("{line}\r\nHost: a\r\n\r\n");
+            let cfg = Config::default();
+            // What an earlier request has left behind.
+            let blank = || {
+                let mut head =
+                    RequestHead { casefold_method: true, form: TargetForm::Absolute, ..RequestHead::default() };
+                head.query = Some(Span::new(1, 2));
+                (head.authority, head.protocol) = (head.query, head.query);
+                head
+            };
+            let (mut at_once, mut slowly) = (blank(), blank());
+            let verdict = Progress::default().advance(request.as_bytes(), &mut at_once, &cfg);
+            let mut progress = Progress::default();
+            let _ = progress.advance(&request.as_bytes()[..1], &mut slowly, &cfg);
+            assert_eq!(verdict, progress.advance(request.as_bytes(), &mut slowly, &cfg), "{line:?}");
+            if verdict == Ok(Some(())) {
+                assert_eq!(format!("{at_once:?}"), format!("{slowly:?}"), "{line:?}");
             }
         }
     }

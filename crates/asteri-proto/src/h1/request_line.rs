@@ -11,6 +11,43 @@ use crate::fields::{has_lower_case_or_hash, target_prefix, token_prefix};
 use crate::limits::{Config, Policy};
 use crate::target;
 
+/// The usual case: a line of HTTP/1.1 for a target in origin form, all of it there. Where it ends, LF included; `None` if it is
+/// not the usual case, or longer than it may be, and then nothing is decided.
+#[inline]
+pub(crate) fn parse_usual(buf: &[u8], start: usize, head: &mut RequestHead, cfg: &Config) -> Option<usize> {
+    let line = &buf[start..];
+    let method_end = match line {
+        [b'G', b'E', b'T', b' ', ..] | [b'P', b'U', b'T', b' ', ..] => 3,
+        [b'P', b'O', b'S', b'T', b' ', ..] | [b'H', b'E', b'A', b'D', b' ', ..] => 4,
+        _ => return None,
+    };
+    let rest = &line[method_end + 1..];
+    if rest.first() != Some(&b'/') {
+        return None;
+    }
+    let length = target_prefix(rest);
+    let (target, rest) = rest.split_at(length);
+    if !rest.starts_with(b" HTTP/1.1\r\n") {
+        return None;
+    }
+    let target_start = start + method_end + 1;
+    let end = target_start + length + b" HTTP/1.1\r\n".len();
+    if end - 2 - start > cfg.limits.request_line || end - start > cfg.limits.head_size {
+        return None;
+    }
+    let (path, query) = target::split_query(target, 0);
+    head.version = Version::Http11;
+    head.method = Span::new(start, start + method_end);
+    head.casefold_method = false;
+    head.target = Span::new(target_start, target_start + length);
+    head.path = Span::new(target_start, target_start + path.end);
+    head.query = query.map(|query| Span::new(target_start + query.start, target_start + query.end));
+    head.authority = None;
+    head.form = TargetForm::Origin;
+    head.protocol = None;
+    Some(end)
+}
+
 /// Judges `buf[start..end]`, which has no LF, and fills in what it says.
 pub(crate) fn parse(
     buf: &[u8],

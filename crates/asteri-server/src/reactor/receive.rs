@@ -6,11 +6,11 @@
 use super::http2::Opening;
 use super::{Reactor, SCRATCH, Scratch};
 use crate::connection::{Partial, Stage};
-use crate::content::Collector;
+use crate::content::{Body, Collector};
 use crate::notice::Notice;
 use crate::request::ReadyRequest;
 use crate::slab::Key;
-use crate::sys::socket;
+use crate::sys::{clock, socket};
 use asteri_proto::error::ProtocolError;
 use asteri_proto::h1::connection::Event;
 use asteri_proto::h1::request::{BodyFraming, Version};
@@ -199,15 +199,18 @@ impl Reactor {
         let mut content = connection.partial.take().map(Content::Kept);
         let mut position = 0;
         loop {
-            let packet = self.awaits_packet(key).then(|| self.receive_packet(key, &mut buffer, scratch.head()));
             let Some(connection) = self.connections.get_mut(key) else {
                 return Step::Over;
             };
+            let progress = if connection.awaits_packet() {
+                self.receive_packet(key, &mut buffer, scratch.head())
+            } else {
+                let config = self.settings.http_of(connection.trusted);
+                connection.http.receive(&buffer[position..], scratch.head(), config, self.now)
+            };
             let input = &buffer[position..];
-            let config = self.settings.http_of(connection.trusted);
-            let progress = match packet {
-                Some(progress) => progress,
-                None => connection.http.receive(input, scratch.head(), config, self.now),
+            let Some(connection) = self.connections.get_mut(key) else {
+                return Step::Over;
             };
             let (used, event) = match progress {
                 Ok(progress) => progress,
@@ -229,7 +232,8 @@ impl Reactor {
                     let base = position + used - head.len;
                     connection.is_head = head.is_head(&buffer[base..]);
                     let clear = connection.tls.is_none();
-                    if let Some(upgrade) = self.upgrade_asked(scratch.head(), &buffer[base..]).filter(|_| clear) {
+                    let asked = if clear { self.upgrade_asked(head, &buffer[base..]) } else { None };
+                    if let Some(upgrade) = asked {
                         self.upgrade_to_http2(key, upgrade, &buffer[position + used..], scratch);
                         scratch.give_buffer(buffer);
                         self.receive_http2(key, scratch);
@@ -238,6 +242,9 @@ impl Reactor {
                     let head = scratch.head();
                     if self.streamed {
                         return self.begin_stream(key, base, buffer, position + used, scratch);
+                    }
+                    if self.connections.get_mut(key).is_some_and(|connection| connection.http.ends_here()) {
+                        return self.complete_with_head(key, base, buffer, position + used, scratch);
                     }
                     let expected = match head.framing {
                         BodyFraming::Length(length) => length,
@@ -256,6 +263,8 @@ impl Reactor {
                         self.fail_to_spool(key, &error);
                         return Step::Over;
                     }
+                    // A file may be slow.
+                    self.now = clock::now();
                 }
                 Event::End => {
                     let Some(content) = content else {
@@ -303,6 +312,31 @@ impl Reactor {
             }
         }
         scratch.give_buffer(buffer);
+    }
+
+    /// A request that has no content has arrived. `end` is where the next one starts in `buffer`.
+    fn complete_with_head(
+        &mut self,
+        key: Key,
+        base: usize,
+        buffer: Vec<u8>,
+        end: usize,
+        scratch: &mut Scratch,
+    ) -> Step {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Step::Over;
+        };
+        if end < buffer.len() {
+            connection.input = buffer[end..].to_vec();
+        }
+        connection.stage = Stage::Queued;
+        connection.response_begun = false;
+        let mut request = scratch.take_request();
+        (request.base, request.buffer) = (base, buffer);
+        request.body = Body::Empty;
+        request.came_from(key, connection, self.now);
+        self.settings.proxies.attribute(&mut request, &*self.observer);
+        Step::Request(request)
     }
 
     /// A request has arrived whole. `end` is where the next one starts in `buffer`.

@@ -11,11 +11,6 @@ use asteri_proto::h1::request::RequestHead;
 use asteri_proto::uwsgi::{self, UWSGI_NOT_ALLOWED};
 
 impl Reactor {
-    /// Whether the next bytes of a connection belong to a packet.
-    pub(super) fn awaits_packet(&mut self, key: Key) -> bool {
-        self.connections.get_mut(key).is_some_and(|connection| connection.is_uwsgi() && connection.http.awaits_head())
-    }
-
     /// Looks for a packet at the start of `buffer`, and puts a head in its place. As `Connection::receive` of HTTP/1.
     pub(super) fn receive_packet(
         &mut self,
