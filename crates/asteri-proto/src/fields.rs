@@ -125,6 +125,24 @@ pub(crate) fn has_underscore(name: &[u8]) -> bool {
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
 
+/// Whether two texts are the same: for short ones, where a call would cost more than the comparison.
+#[inline]
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let (Some(last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else {
+        return one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one == other);
+    };
+    let differs = |one: &[u8; 8], other: &[u8; 8]| u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other);
+    let mut found = differs(last, other_last);
+    let (mut rest, mut other_rest) = (one, other);
+    while let (Some((word, tail)), Some((other_word, other_tail))) =
+        (rest.split_first_chunk(), other_rest.split_first_chunk())
+    {
+        found |= differs(word, other_word);
+        (rest, other_rest) = (tail, other_tail);
+    }
+    one.len() == other.len() && found == 0
+}
+
 /// Whether `test` is not zero for any group of eight bytes, of which there is at least one. The last group overlaps the one before.
 fn any_word(bytes: &[u8], test: impl Fn(u64) -> u64) -> bool {
     let Some(last) = bytes.last_chunk() else { return false };
@@ -350,6 +368,20 @@ mod tests {
                 let digit = |place| bytes[number / bytes.len().pow(place) % bytes.len()];
                 let value: Vec<u8> = (0..length).map(digit).collect();
                 assert_eq!(is_authority(&value), is_any_authority(&value), "{}", value.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_compared_whole() {
+        for length in 0..=26 {
+            let text = vec![b'a'; length];
+            assert!(is_same(&text, &text.clone()));
+            assert!(!is_same(&text, &vec![b'a'; length + 1]) && !is_same(&vec![b'a'; length + 1], &text));
+            for at in 0..length {
+                let mut other = text.clone();
+                other[at] = b'b';
+                assert!(!is_same(&text, &other), "at {at} of {length}");
             }
         }
     }

@@ -7,7 +7,7 @@
 
 pub use super::body::{BodyEncoder, Short, Written};
 pub use super::date::http_date;
-pub use super::field_lines::FieldLines;
+pub use super::field_lines::{FieldLines, Mark};
 use super::request::Version;
 pub use super::status::reason;
 use crate::fields::{decimal, is_field_value, is_named, is_token, list};
@@ -189,12 +189,13 @@ impl<'a> HeadWriter<'a> {
     /// # Errors
     /// A Content-Length that is malformed or not the first.
     pub fn lines(&mut self, lines: &FieldLines) -> Result<(), ResponseError> {
-        if self.ctx.version == Version::Http2 || !lines.is_plain || self.fixed_length() || self.length.is_some() {
+        let says = lines.says();
+        if self.ctx.version == Version::Http2 || !says.is_plain || self.fixed_length() || self.length.is_some() {
             return lines.iter().try_for_each(|(name, value)| self.field(name, value));
         }
-        self.length = lines.length;
-        self.has_date |= lines.has_date;
-        self.has_server |= lines.has_server;
+        self.length = says.length;
+        self.has_date |= says.has_date;
+        self.has_server |= says.has_server;
         self.out.extend_from_slice(lines.text());
         Ok(())
     }
@@ -414,7 +415,7 @@ fn field_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Date and the empty line in one piece: nearly every head ends with them.
-fn end_with_date(out: &mut Vec<u8>, date: &[u8; 29]) {
+pub fn end_with_date(out: &mut Vec<u8>, date: &[u8; 29]) {
     let mut end = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
     end[6..35].copy_from_slice(date);
     out.extend_from_slice(&end);
