@@ -80,8 +80,8 @@ impl WorkerControl {
     }
 
     /// Asks for a successor after the last of `max_requests`.
-    fn retire_in_time(&self) {
-        let slot = self.slot();
+    #[inline]
+    fn retire_in_time(&self, slot: &Slot) {
         if self.max_requests.is_some_and(|most| slot.counters().requests.get() >= most)
             && slot.state() == WorkerState::Ready
         {
@@ -147,15 +147,16 @@ impl Control for WorkerControl {
         }
     }
 
-    fn in_application(&self, request: Option<&ReadyRequest>) {
+    fn call_begins(&self, request: &ReadyRequest, now: Moment) {
+        let (method, target) = request.method_and_target();
+        self.slot().begin_call(now, method, target);
+    }
+
+    fn call_ends(&self, now: Moment) -> bool {
         let slot = self.slot();
-        if let Some(request) = request {
-            let (method, target) = request.method_and_target();
-            slot.begin_call(clock::now(), method, target);
-            return;
-        }
-        slot.end_call(clock::now());
-        self.retire_in_time();
+        slot.end_call(now);
+        self.retire_in_time(slot);
+        slot.state() == WorkerState::Exited
     }
 
     fn request_begins(&self, request: &ReadyRequest) {
@@ -164,8 +165,9 @@ impl Control for WorkerControl {
     }
 
     fn request_ends(&self) {
-        self.slot().end_request();
-        self.retire_in_time();
+        let slot = self.slot();
+        slot.end_request();
+        self.retire_in_time(slot);
     }
 
     fn accept_while_busy(&self) -> bool {

@@ -17,6 +17,7 @@ use crate::sys::eventfd::EventFd;
 use crate::tls::Desk;
 use asteri_proto::h1::request::Version;
 use asteri_proto::h1::response::ResponseContext;
+use asteri_proto::time::Moment;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,9 +45,15 @@ pub trait Control: Send + Sync {
         let _ = (counters, open_connections);
     }
 
-    /// A request goes into the application, or (`None`) has come back; where there is one at a time.
-    fn in_application(&self, request: Option<&ReadyRequest>) {
-        let _ = request;
+    /// A request goes into the application at `now`; where there is one at a time.
+    fn call_begins(&self, request: &ReadyRequest, now: Moment) {
+        let _ = (request, now);
+    }
+
+    /// It has come back. Whether the worker [is condemned](Self::is_condemned), perhaps because of it.
+    fn call_ends(&self, now: Moment) -> bool {
+        let _ = now;
+        false
     }
 
     /// A request goes into the application; where there may be others in it.

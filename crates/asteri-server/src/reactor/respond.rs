@@ -29,6 +29,7 @@ pub(crate) enum Sent {
 
 impl Reactor {
     /// Sends for the application that has the request of this connection.
+    #[inline]
     pub fn respond(&mut self, key: Key, bytes: &[u8]) -> Sent {
         if key.is_stream() {
             return self.respond_on_stream(key, bytes);
@@ -143,31 +144,43 @@ impl Reactor {
     }
 
     /// Tries at once; keeps what the socket does not take.
+    #[inline]
     pub(super) fn send(&mut self, key: Key, bytes: &[u8]) -> Sent {
         self.send_part(key, bytes, false)
     }
 
+    #[inline]
     fn send_part(&mut self, key: Key, bytes: &[u8], more: bool) -> Sent {
         let Some(connection) = self.connections.get_mut(key) else {
             return Sent::Gone;
         };
         self.counters.bytes_sent += bytes.len() as u64;
-        let mut rest = bytes;
-        let held = connection.held;
-        if connection.outbox.is_none() {
-            let sent = match connection.tls {
-                None => socket::send(connection.socket.as_fd(), bytes, more),
-                Some(_) => Self::send_sealed(connection, bytes, more, &mut self.sealed),
-            };
-            match sent {
-                Ok(count) if count == bytes.len() && connection.outbox.is_none() => return Sent::Accepted,
-                Ok(count) => rest = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => {
-                    self.close(key);
-                    return Sent::Gone;
-                }
+        if connection.outbox.is_some() {
+            return self.keep_unsent(key, bytes, false);
+        }
+        let sent = match connection.tls {
+            None => socket::send(connection.socket.as_fd(), bytes, more),
+            Some(_) => Self::send_sealed(connection, bytes, more, &mut self.sealed),
+        };
+        match sent {
+            Ok(count) if count == bytes.len() && connection.outbox.is_none() => Sent::Accepted,
+            Ok(count) => self.keep_unsent(key, &bytes[count..], true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.keep_unsent(key, bytes, true),
+            Err(_) => {
+                self.close(key);
+                Sent::Gone
             }
+        }
+    }
+
+    /// Keeps what the socket does not take, or (not `tried`) what has to wait behind what it did not take before.
+    #[inline(never)]
+    fn keep_unsent(&mut self, key: Key, rest: &[u8], tried: bool) -> Sent {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return Sent::Gone;
+        };
+        let held = connection.held;
+        if tried {
             // The application may have taken long since the last look at the clock.
             self.now = crate::sys::clock::now();
             connection.deadline = self.now + self.settings.http.timeouts.write_idle;
@@ -252,6 +265,7 @@ impl Reactor {
     }
 
     /// The application has given its whole response.
+    #[inline]
     pub fn finish_response(&mut self, key: Key, keep_alive: bool) {
         if key.is_stream() {
             return self.finish_on_stream(key);
@@ -293,6 +307,7 @@ impl Reactor {
     }
 
     /// The last byte of a response has gone to the kernel.
+    #[inline]
     pub(super) fn after_response(&mut self, key: Key, keep_alive: bool) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;

@@ -41,6 +41,18 @@ impl Reactor {
         self.tick();
     }
 
+    /// The moment of the last look at the clock.
+    #[inline]
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// Somebody else has looked at the clock, which may have been long ago here.
+    #[inline]
+    pub fn pass_time(&mut self, now: Moment) {
+        self.now = self.now.max(now);
+    }
+
     pub(super) fn tick(&mut self) {
         self.now = clock::now();
         self.resume_accepting();
@@ -123,6 +135,10 @@ impl Reactor {
         let key = Key::from_token(token);
         let connection = self.connections.get_mut(key)?;
         connection.readable |= event.readable();
+        if turner == Turner::Application && connection.stage == Stage::Receiving && !event.peer_closed() {
+            // Nearly always, and then there is nothing more to see.
+            return Some(key);
+        }
         let news = event.peer_closed() && !connection.peer_closed && connection.stage == Stage::InApplication;
         if event.peer_closed() && !connection.peer_closed {
             connection.peer_closed = true;
@@ -154,11 +170,12 @@ impl Reactor {
     /// Does what a connection can do now.
     pub(super) fn work(&mut self, key: Key, scratch: &mut Scratch) -> Option<ReadyRequest> {
         let connection = self.connections.get_mut(key)?;
+        let mut stage = connection.stage;
         if connection.outbox.is_some() {
             self.deliver(key);
+            stage = self.connections.get_mut(key)?.stage;
         }
-        let connection = self.connections.get_mut(key)?;
-        match connection.stage {
+        match stage {
             Stage::ProxyHeader => self.receive_proxy_header(key, scratch),
             Stage::Receiving => self.receive(key, scratch),
             Stage::Lingering => {

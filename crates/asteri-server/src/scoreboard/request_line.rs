@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 /// How much of a request line the board keeps.
 pub const REQUEST_LINE_BYTES: usize = WORDS * 8;
 const WORDS: usize = 30;
+/// Request lines up to this length, as most are, are put together in a place of their own, which is sooner cleared.
+const SHORT: usize = 64;
 
 /// A short text that one side rewrites often and others read seldom: a sequence lock over atomic words, so that a torn read is
 /// noticed and no access is a data race.
@@ -18,7 +20,20 @@ pub(super) struct RequestLine {
 }
 
 impl RequestLine {
+    #[inline]
     pub fn write(&self, method: &[u8], target: &[u8]) {
+        let length = method.len() + 1 + target.len();
+        if length > SHORT {
+            return self.write_long(method, target);
+        }
+        let mut text = [0u8; SHORT];
+        text[..method.len()].copy_from_slice(method);
+        text[method.len()] = b' ';
+        text[method.len() + 1..length].copy_from_slice(target);
+        self.put(&text, length);
+    }
+
+    fn write_long(&self, method: &[u8], target: &[u8]) {
         let mut text = [0u8; REQUEST_LINE_BYTES];
         let mut length = 0;
         for part in [method, b" ", target] {
@@ -26,6 +41,12 @@ impl RequestLine {
             text[length..length + kept].copy_from_slice(&part[..kept]);
             length += kept;
         }
+        self.put(&text, length);
+    }
+
+    /// The text is followed by zeros.
+    #[inline]
+    fn put(&self, text: &[u8], length: usize) {
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence.wrapping_add(1), Relaxed);
         // No store of the text may be seen before the sequence is odd.

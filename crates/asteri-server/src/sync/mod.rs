@@ -15,8 +15,10 @@ use crate::host::{BEAT, Shared};
 use crate::reactor::{EVENTS, Scratch, Turner};
 use crate::request::ReadyRequest;
 use crate::responder::Responder;
+use crate::sys::clock;
 use crate::sys::epoll::Event;
 use crate::sys::forks;
+use asteri_proto::time::Moment;
 pub(crate) use standby::Standby;
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -51,6 +53,7 @@ const BEAT_REQUESTS: u64 = 64;
 struct Host<'a, A> {
     shared: &'a Shared,
     standby: &'a Standby,
+    control: &'a dyn Control,
     application: &'a mut A,
     scratch: Scratch,
     responder: Box<Responder>,
@@ -62,6 +65,7 @@ impl<'a, A: Application> Host<'a, A> {
         Self {
             shared,
             standby,
+            control: &*shared.control,
             application,
             scratch: Scratch::new(),
             responder: Box::new(Responder::new(Arc::clone(shared), A::block)),
@@ -79,8 +83,9 @@ impl<'a, A: Application> Host<'a, A> {
             // With the interpreter kept: as long as there are events, letting go of it would only cost time.
             let mut busy = reactor.poll();
             while let Some(request) = reactor.next_request(Turner::Application, &mut self.scratch) {
+                let now = reactor.now();
                 drop(reactor);
-                self.answer(request);
+                let Returned { now, is_condemned } = self.answer(request, now);
                 if shared.is_quitting() {
                     return Ok(Left::Quit);
                 }
@@ -88,12 +93,11 @@ impl<'a, A: Application> Host<'a, A> {
                 if answered.is_multiple_of(BEAT_REQUESTS) {
                     shared.beat();
                 }
-                reactor = shared.lock();
-                if shared.control.is_condemned() {
-                    drop(reactor);
+                if is_condemned {
                     self.await_verdict();
-                    reactor = shared.lock();
                 }
+                reactor = shared.lock();
+                reactor.pass_time(now);
                 // The standby thread may have left new connections to the siblings while we were busy.
                 reactor.suspend_accepting(false);
                 busy = true;
@@ -146,10 +150,10 @@ impl<'a, A: Application> Host<'a, A> {
         Ok(ready == 0)
     }
 
-    fn answer(&mut self, mut request: ReadyRequest) {
-        let shared = self.shared;
+    /// Runs a request that the reactor has given out at `now`.
+    fn answer(&mut self, mut request: ReadyRequest, now: Moment) -> Returned {
         self.responder.arm(&request);
-        shared.control.in_application(Some(&request));
+        self.control.call_begins(&request, now);
         let call = self.standby.call_begins();
         let (application, responder) = (&mut *self.application, &mut *self.responder);
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| application.call(&mut request, responder)));
@@ -160,8 +164,17 @@ impl<'a, A: Application> Host<'a, A> {
             forks::leave(i32::from(outcome.is_err()));
         }
         self.standby.call_ends(call);
-        shared.control.in_application(None);
+        let now = clock::now();
+        let is_condemned = self.control.call_ends(now);
         drop(outcome);
         self.scratch.recycle(request);
+        Returned { now, is_condemned }
     }
+}
+
+/// A call has come back.
+struct Returned {
+    now: Moment,
+    /// The arbiter has given up on this worker.
+    is_condemned: bool,
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use asteri_proto::h1::response::{BodyEncoder, HeadWriter};
+use asteri_proto::time::Moment;
 use asteri_server::host::Counters;
 use asteri_server::listener::{BindSpec, ListenOptions, Listener, Speech};
 use asteri_server::notice::Ignore;
@@ -58,14 +59,12 @@ impl Control for Switch {
         self.timeouts.fetch_add(counters.timeouts, Ordering::SeqCst);
     }
 
-    fn request_begins(&self, request: &ReadyRequest) {
-        self.in_application(Some(request));
+    fn request_begins(&self, _: &ReadyRequest) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn in_application(&self, request: Option<&ReadyRequest>) {
-        if request.is_some() {
-            self.calls.fetch_add(1, Ordering::SeqCst);
-        }
+    fn call_begins(&self, request: &ReadyRequest, _: Moment) {
+        self.request_begins(request);
     }
 
     fn accept_while_busy(&self) -> bool {
