@@ -63,7 +63,7 @@ impl Addresses {
 }
 
 /// Ports, as `str`.
-pub struct Ports(Recent<u16, 256>);
+pub struct Ports(Recent<u16, 1024>);
 
 impl Ports {
     /// An empty table.
@@ -83,7 +83,7 @@ impl Ports {
 
 /// Addresses with their port, as tuples of `str` and `int`.
 pub struct Clients {
-    pairs: Recent<SocketAddr, 256>,
+    pairs: Recent<SocketAddr, 1024>,
     addresses: Addresses,
 }
 

@@ -135,6 +135,10 @@ impl Known {
         {
             return Ok(value.bind(py).clone());
         }
+        self.other_value(py, bytes)
+    }
+
+    fn other_value<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         let value = shim::latin1(py, bytes)?;
         if bytes.len() <= LONGEST_REMEMBERED_VALUE && !self.is_secret {
             self.value = Some(value.clone().unbind());
@@ -166,8 +170,8 @@ pub fn is_secret(lower: &[u8]) -> bool {
     SECRET.contains(&lower)
 }
 
-/// Places in a table of field names.
-pub const SLOTS: usize = 256;
+/// Places in a table of field names, a power of two.
+pub const SLOTS: usize = 512;
 
 impl FieldKeys {
     /// An empty table. `scheme_names`: lower-case names of the fields that can tell the scheme.
@@ -271,19 +275,52 @@ const USUAL: &[&[u8]] = &[
     b"x-requested-with",
 ];
 
-/// The place of a field name in a table of [`SLOTS`]. Spreads the usual names well: most differ in length, first, middle or last letter.
+/// The place of a field name in a table of [`SLOTS`], by its first and its last bytes and its length. The number is one with which
+/// the usual names have a place each.
 #[inline]
 pub fn slot_of(name: &[u8]) -> usize {
-    let (Some(&first), Some(&last)) = (name.first(), name.last()) else { return 0 };
-    let middle = name[name.len() / 2];
-    let mixed = name.len().wrapping_mul(31)
-        ^ usize::from(first).wrapping_mul(7)
-        ^ usize::from(middle).wrapping_mul(17)
-        ^ usize::from(last).wrapping_mul(3);
-    mixed % SLOTS
+    let (first, last) = match (name.first_chunk(), name.last_chunk(), name.first_chunk(), name.last_chunk()) {
+        (Some(first), Some(last), ..) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        (_, _, Some(first), Some(last)) => {
+            (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
+        }
+        _ => (name.first().copied().map_or(0, u64::from), name.last().copied().map_or(0, u64::from)),
+    };
+    let mixed = first ^ last.rotate_left(29) ^ name.len() as u64;
+    (mixed.wrapping_mul(0x504b_36d4_fbee_55cf) >> (64 - SLOTS.trailing_zeros())) as usize
 }
 
 /// An interned `str`.
 pub fn intern(py: Python<'_>, text: &str) -> Py<PyString> {
     PyString::intern(py, text).unbind()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_names_have_places_of_their_own() {
+        let lower = |name: &[u8]| name.to_vec();
+        let title = |name: &[u8]| {
+            let parts: Vec<Vec<u8>> = name
+                .split(|&byte| byte == b'-')
+                .map(|part| {
+                    let mut part = part.to_vec();
+                    part[0].make_ascii_uppercase();
+                    part
+                })
+                .collect();
+            parts.join(&b'-')
+        };
+        // Browsers write those with a capital, but for a few.
+        let browser = |name: &[u8]| if name.starts_with(b"sec-ch-") { lower(name) } else { title(name) };
+        for spelled in [&lower as &dyn Fn(&[u8]) -> Vec<u8>, &title, &browser] {
+            let mut taken: Vec<usize> = USUAL.iter().map(|name| slot_of(&spelled(name))).collect();
+            taken.sort_unstable();
+            taken.dedup();
+            assert_eq!(taken.len(), USUAL.len());
+        }
+        assert!((0..30).map(|length| slot_of(&vec![b'x'; length])).all(|slot| slot < SLOTS));
+    }
 }

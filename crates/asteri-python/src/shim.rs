@@ -107,6 +107,13 @@ pub fn get<'py>(dict: &Bound<'py, PyDict>, key: &Py<PyString>) -> PyResult<Optio
     }
 }
 
+/// How many items a dict has.
+#[inline]
+pub fn len(dict: &Bound<'_, PyDict>) -> ffi::Py_ssize_t {
+    // SAFETY: a live dict.
+    unsafe { (*dict.as_ptr().cast::<ffi::PyDictObject>()).ma_used }
+}
+
 /// Inserts `value` unless `key` is present; `Some(present)` when it was.
 ///
 /// # Errors
@@ -121,12 +128,12 @@ pub fn insert_or_get<'py>(
     // alive; it is made ours before anything can run.
     unsafe {
         // That it returns `value` says nothing: equal texts may be one object, and then it was there before.
-        let before = ffi::PyDict_Size(dict.as_ptr());
+        let before = len(dict);
         let present = ffi::PyDict_SetDefault(dict.as_ptr(), key.as_ptr(), value.as_ptr());
         if present.is_null() {
             return Err(PyErr::fetch(dict.py()));
         }
-        if ffi::PyDict_Size(dict.as_ptr()) > before {
+        if len(dict) > before {
             return Ok(None);
         }
         Ok(Some(Bound::from_borrowed_ptr(dict.py(), present)))
@@ -145,15 +152,14 @@ pub fn copy_dict<'py>(py: Python<'py>, template: &Py<PyDict>) -> PyResult<Bound<
 
 /// Whether a dict has just these objects as keys and values, in this order.
 #[inline]
-pub fn has_items(_py: Python<'_>, dict: &Py<PyDict>, items: &[(Py<PyAny>, Py<PyAny>)]) -> bool {
-    let dict = dict.as_ptr();
+pub fn has_items(py: Python<'_>, dict: &Py<PyDict>, items: &[(Py<PyAny>, Py<PyAny>)]) -> bool {
     let (mut at, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: a live dict, which nobody changes meanwhile, as no code of Python runs; the references are borrowed and only
     // compared.
     unsafe {
-        usize::try_from(ffi::PyDict_Size(dict)) == Ok(items.len())
+        usize::try_from(len(dict.bind(py))) == Ok(items.len())
             && items.iter().all(|(wanted_key, wanted_value)| {
-                ffi::PyDict_Next(dict, &raw mut at, &raw mut key, &raw mut value) != 0
+                ffi::PyDict_Next(dict.as_ptr(), &raw mut at, &raw mut key, &raw mut value) != 0
                     && key == wanted_key.as_ptr()
                     && value == wanted_value.as_ptr()
             })
@@ -335,6 +341,16 @@ impl<'a, 'py> Items<'a, 'py> {
                 }
             }
         }
+    }
+}
+
+/// The items of a tuple of two.
+#[inline]
+pub fn two<'a, 'py>(tuple: &'a Bound<'py, PyTuple>) -> Option<(Borrowed<'a, 'py, PyAny>, Borrowed<'a, 'py, PyAny>)> {
+    // SAFETY: a live tuple, whose items are as many as was looked at just now; it keeps them alive, and never changes.
+    unsafe {
+        (ffi::PyTuple_GET_SIZE(tuple.as_ptr()) == 2)
+            .then(|| (tuple.get_borrowed_item_unchecked(0), tuple.get_borrowed_item_unchecked(1)))
     }
 }
 

@@ -89,14 +89,19 @@ pub struct Outcome {
 }
 
 /// Ends the armed time of a [`Call`].
-pub struct Armed<'a>(&'a Call);
+pub struct Armed<'a, 'py> {
+    call: &'a Call,
+    py: Python<'py>,
+}
 
-impl Drop for Armed<'_> {
+impl Drop for Armed<'_, '_> {
     fn drop(&mut self) {
         // A borrow that is held now would be a bug, and its holder about to use what is no longer there: better the panic.
-        let mut state = self.0.state.borrow_mut();
+        let mut state = self.call.state.borrow_mut();
         state.out = None;
-        state.write = None;
+        if let Some(write) = state.write.take() {
+            write.drop_ref(self.py);
+        }
     }
 }
 
@@ -127,7 +132,11 @@ impl Call {
     /// `out` is on the heap, or on a stack that stays where it is while the guard exists: that of a greenlet is put aside
     /// while others run.
     #[inline]
-    pub unsafe fn arm<'a>(&'a self, out: &'a mut (dyn Exchange + 'a), write: Py<PyAny>) -> Armed<'a> {
+    pub unsafe fn arm<'a, 'py>(
+        &'a self,
+        out: &'a mut (dyn Exchange + 'a),
+        write: &Bound<'py, PyAny>,
+    ) -> Armed<'a, 'py> {
         let mut state = self.state.borrow_mut();
         let out: NonNull<dyn Exchange + 'a> = NonNull::from(out);
         // SAFETY: only the lifetime changes. The guard borrows `out` for 'a and takes the pointer away when it is
@@ -140,8 +149,8 @@ impl Call {
         state.sent = 0;
         state.cut = 0;
         state.gone = false;
-        state.write = Some(write);
-        Armed(self)
+        state.write = Some(write.clone().unbind());
+        Armed { call: self, py: write.py() }
     }
 
     /// The state, for the gateway itself. Never held while Python code may run.

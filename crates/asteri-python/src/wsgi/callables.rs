@@ -274,12 +274,11 @@ fn for_each_field<'a, 'py>(
     while let Some(item) = items.get(index) {
         index += 1;
         let pair = match item.cast_into::<PyTuple>() {
-            Ok(pair) if pair.len() == 2 => pair,
+            Ok(pair) if shim::two(&pair).is_some() => pair,
             Ok(other) => return Err(WrongFields::Pair(index, other.into_any())),
             Err(error) => return Err(WrongFields::Pair(index, error.into_inner())),
         };
-        // A tuple of two has these items.
-        let (Ok(name), Ok(value)) = (pair.get_borrowed_item(0), pair.get_borrowed_item(1)) else { continue };
+        let Some((name, value)) = shim::two(&pair) else { continue };
         match (shim::text(&name), shim::text(&value)) {
             (Text::Latin1(name), Text::Latin1(value)) if each(name, value) => {}
             _ => return Err(WrongFields::Field(index, pair)),

@@ -270,6 +270,8 @@ impl Environ {
     ) -> PyResult<()> {
         let method = head.method_name(bytes);
         match self.values.method(&method) {
+            // The template has it.
+            Some(known) if known.is(&self.values.get) => {}
             Some(known) => shim::set(environ, &self.keys.request_method, known.bind(py))?,
             None => shim::set(environ, &self.keys.request_method, &shim::latin1(py, &method)?)?,
         }
@@ -305,7 +307,8 @@ impl Environ {
         from_proxy: Option<&[u8]>,
     ) -> Result<(), EnvironError> {
         let raw = head.path.of(bytes);
-        let whole: &[u8] = if memchr(b'%', raw).is_some() {
+        // One byte has nothing to decode, and most that are asked for it are asked for "/".
+        let whole: &[u8] = if raw.len() > 1 && memchr(b'%', raw).is_some() {
             decoded.clear();
             percent_decode(raw, decoded);
             decoded

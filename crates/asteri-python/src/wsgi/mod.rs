@@ -189,7 +189,7 @@ impl Gateway {
     ) -> u16 {
         let call = desk.call();
         // SAFETY: `out` stays where it is; the guard is dropped below.
-        let armed = unsafe { call.arm(out, desk.callables.write.clone_ref(py)) };
+        let armed = unsafe { call.arm(out, desk.callables.write.bind(py)) };
         let iterable = shim::call2(self.application.bind(py), environ.as_any(), desk.callables.start_response.bind(py));
         let outcome = match &iterable {
             Ok(iterable) => response::send(call, iterable, self.sendfile),
