@@ -80,6 +80,22 @@ pub fn bytes<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
     }
 }
 
+/// The value of an `int` that is not negative, and small.
+#[inline]
+pub fn small_number(object: &Bound<'_, PyAny>) -> Option<u32> {
+    let raw = object.as_ptr();
+    // SAFETY: a live object, and an int when it is asked for its value. For that exact type it
+    // raises nothing, and says so where the value does not fit.
+    unsafe {
+        if ffi::PyLong_CheckExact(raw) == 0 {
+            return None;
+        }
+        let mut overflow = 0;
+        let value = ffi::PyLong_AsLongAndOverflow(raw, &raw mut overflow);
+        u32::try_from(value).ok().filter(|_| overflow == 0)
+    }
+}
+
 /// Sets `dict[key] = value`.
 ///
 /// # Errors
@@ -164,6 +180,29 @@ pub fn has_items(py: Python<'_>, dict: &Py<PyDict>, items: &[(Py<PyAny>, Py<PyAn
                     && value == wanted_value.as_ptr()
             })
     }
+}
+
+/// Whether two dicts have the same objects as keys and values, in the same order.
+#[inline]
+pub fn has_same_items(py: Python<'_>, one: &Py<PyDict>, other: &Py<PyDict>) -> bool {
+    if len(one.bind(py)) != len(other.bind(py)) {
+        return false;
+    }
+    let null = std::ptr::null_mut();
+    let (mut at, mut key, mut value) = (0, null, null);
+    let (mut other_at, mut other_key, mut other_value) = (0, null, null);
+    // SAFETY: live dicts, which nobody changes meanwhile, as no code of Python runs; the references are borrowed and only
+    // compared. If the one has an item more than the other, that is null.
+    unsafe {
+        while ffi::PyDict_Next(one.as_ptr(), &raw mut at, &raw mut key, &raw mut value) != 0 {
+            if ffi::PyDict_Next(other.as_ptr(), &raw mut other_at, &raw mut other_key, &raw mut other_value) == 0
+                || (key, value) != (other_key, other_value)
+            {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Calls `callable(argument, **named)`. The callable must not keep `named`: it is used for other calls.

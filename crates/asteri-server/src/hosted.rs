@@ -5,7 +5,7 @@
 //! the loop's thread.
 
 use crate::host::{BEAT, Left, Shared, Worker};
-use crate::reactor::{Batching, Scratch, Turner};
+use crate::reactor::{Batching, Reactor, Scratch, Turner};
 use crate::request::ReadyRequest;
 use crate::responder::Responder;
 use crate::slab::Key;
@@ -77,6 +77,22 @@ impl Drop for Turning<'_> {
     }
 }
 
+/// What the application has had and has come back from.
+struct Before {
+    /// The request that it was, if it was one.
+    begun: Option<Key>,
+}
+
+impl Before {
+    /// Sends what was held, and leaves the connection to itself.
+    fn settle(self, reactor: &mut Reactor) {
+        reactor.send_all_held();
+        if let Some(key) = self.begun {
+            reactor.settle(key);
+        }
+    }
+}
+
 impl Hosted {
     /// Serves from the first [`turn`](Self::turn) on.
     ///
@@ -135,22 +151,21 @@ impl Hosted {
         reactor.poll();
         drop(reactor);
         let mut left = BUDGET;
+        let mut before = None;
         while left > 0 && !self.shared.is_quitting() {
-            let Some((key, happening)) = self.next() else { break };
+            let Some((key, happening)) = self.next(before.take()) else { break };
             left -= 1;
-            let is_request = matches!(happening, Happening::Request(_));
+            before = Some(Before { begun: matches!(happening, Happening::Request(_)).then_some(key) });
             on(happening);
             if forks::is_child() {
                 // The application has forked, and it is the child that has come back here.
                 return Ok(None);
             }
-            let mut reactor = self.shared.lock();
-            reactor.send_all_held();
-            if is_request {
-                reactor.settle(key);
-            }
         }
         let mut reactor = self.shared.lock();
+        if let Some(before) = before {
+            before.settle(&mut reactor);
+        }
         reactor.set_batching(Batching::Turn { inside: false });
         reactor.flush_touched();
         reactor.expire_fetched();
@@ -173,10 +188,13 @@ impl Hosted {
         Ok(drained.then_some(Left::Drained))
     }
 
-    /// What concerns the application next.
-    fn next(&self) -> Option<(Key, Happening)> {
+    /// What concerns the application next, after what it had `before`.
+    fn next(&self, before: Option<Before>) -> Option<(Key, Happening)> {
         let mut inside = self.inside();
         let mut reactor = self.shared.lock();
+        if let Some(before) = before {
+            before.settle(&mut reactor);
+        }
         loop {
             if let Some(key) = reactor.next_news() {
                 return Some((key, Happening::News(Ticket(key))));
@@ -249,13 +267,27 @@ impl Hosted {
 
     /// The application is done with a request. Exactly once for each.
     pub fn request_ended(&self) {
+        self.end(None);
+    }
+
+    /// The same, and gives back what the request was made of, for the next one.
+    pub fn request_ended_with(&self, request: ReadyRequest) {
+        self.end(Some(request));
+    }
+
+    #[inline]
+    fn end(&self, request: Option<ReadyRequest>) {
         self.shared.control.request_ends();
         let mut inside = self.inside();
+        if let Some(request) = request {
+            inside.scratch.recycle(request);
+        }
         let was_full = inside.running >= self.concurrent;
         inside.running -= 1;
         let last = inside.running == 0 && self.shared.is_draining();
         drop(inside);
-        if self.shared.lock().call_back(was_full || last) {
+        // Who turns the reactor sees for itself what there is to do.
+        if !self.shared.is_turning() && self.shared.lock().call_back(was_full || last) {
             self.shared.wake.wake();
         }
     }

@@ -24,6 +24,8 @@ pub struct Parts {
     /// Bytes as they were received; the head starts at `base`.
     pub(crate) buffer: Vec<u8>,
     pub(crate) base: usize,
+    /// Memory for [`ReadyRequest::compact`].
+    pub(crate) spare: Vec<u8>,
     pub head: RequestHead,
     pub body: Body,
     /// The client, as far as the connection tells: its other end, or whom the PROXY header names.
@@ -42,6 +44,8 @@ pub struct Parts {
     pub arrived: Moment,
     /// Whether the peer had closed its sending side when the request was complete.
     pub(crate) half_closed: bool,
+    /// Whether all of its content had arrived when it was handed out. Of a request of HTTP/2 this says nothing.
+    pub(crate) is_whole: bool,
 }
 
 impl Deref for ReadyRequest {
@@ -83,7 +87,9 @@ impl ReadyRequest {
             // It has its own.
             return Vec::new();
         }
-        let own = self.buffer[self.base..self.base + self.head.len].to_vec();
+        let mut own = std::mem::take(&mut self.spare);
+        own.clear();
+        own.extend_from_slice(&self.buffer[self.base..self.base + self.head.len]);
         self.base = 0;
         std::mem::replace(&mut self.buffer, own)
     }
@@ -107,6 +113,7 @@ impl Parts {
         self.listener = usize::from(connection.listener);
         self.half_closed = connection.peer_closed;
         self.arrived = now;
+        self.is_whole = connection.stream.as_ref().is_none_or(|stream| stream.complete);
     }
 
     fn blank() -> Self {
@@ -114,6 +121,7 @@ impl Parts {
             key: Key::from_token(u64::MAX),
             buffer: Vec::new(),
             base: 0,
+            spare: Vec::new(),
             head: RequestHead::default(),
             body: Body::Empty,
             peer: Peer::Unix,
@@ -124,6 +132,7 @@ impl Parts {
             listener: 0,
             arrived: Moment::default(),
             half_closed: false,
+            is_whole: false,
         }
     }
 }

@@ -80,13 +80,15 @@ pub struct Stream {
     shared: Arc<Shared>,
     key: Key,
     context: ResponseContext,
+    /// All content of the request has arrived, as far as was known at first.
+    is_whole: bool,
     over: AtomicBool,
 }
 
 impl Stream {
     pub(crate) fn new(shared: Arc<Shared>, request: &ReadyRequest) -> Self {
         let context = shared.context_of(request);
-        Self { shared, key: request.key, context, over: AtomicBool::new(false) }
+        Self { shared, key: request.key, context, is_whole: request.is_whole, over: AtomicBool::new(false) }
     }
 
     /// Who this is in [`Happening::News`](crate::hosted::Happening::News).
@@ -100,7 +102,7 @@ impl Stream {
     pub fn context(&self) -> ResponseContext {
         let keep_alive = self.context.keep_alive
             && !self.shared.closes_connections()
-            && self.shared.lock().content_is_complete(self.key);
+            && (self.is_whole || self.shared.lock().content_is_complete(self.key));
         ResponseContext { keep_alive, ..self.context }
     }
 

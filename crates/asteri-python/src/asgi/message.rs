@@ -144,6 +144,9 @@ impl<'a, 'py> Message<'a, 'py> {
     /// A whole number; `None` if the key is missing or has the value `None`.
     pub fn number(&self, key: &Py<PyString>, expected: &str) -> PyResult<Option<u64>> {
         let Some(value) = self.given(key)? else { return Ok(None) };
+        if let Some(number) = shim::small_number(&value) {
+            return Ok(Some(number.into()));
+        }
         value.extract().map(Some).map_err(|_| self.wrong(key, expected, &value))
     }
 
@@ -169,6 +172,15 @@ impl<'a, 'py> Message<'a, 'py> {
         let mut index = 0;
         while let Some(item) = items.get(index) {
             index += 1;
+            // What nearly all applications give: tuples of bytes.
+            if let Some((name, value)) = item.cast_exact::<PyTuple>().ok().and_then(shim::two)
+                && let (Some(name), Some(value)) = (shim::bytes(&name), shim::bytes(&value))
+            {
+                if !each(name, value) {
+                    return Err(self.bad_field(name, index));
+                }
+                continue;
+            }
             let pair = match Items::of_subclass(&item) {
                 Some(_) => item,
                 None => self.pair(index, item)?,

@@ -69,11 +69,11 @@ pub struct Scopes {
     /// One per listener.
     http: Vec<Py<PyDict>>,
     websocket: Vec<Py<PyDict>>,
-    asgi: Original,
-    http_extensions: Original,
-    websocket_extensions: Original,
-    /// What the application keeps for its requests; each gets a copy.
-    state: Py<PyDict>,
+    asgi: Part,
+    http_extensions: Part,
+    websocket_extensions: Part,
+    /// What the application keeps for its requests.
+    state: Part,
     fields: FieldNames,
     clients: Clients,
     secure_scheme_headers: Vec<SchemeField>,
@@ -81,26 +81,58 @@ pub struct Scopes {
     decoded: Vec<u8>,
 }
 
-/// A dict that each scope has for itself, since an application may change it; nearly none does.
-struct Original {
-    dict: Py<PyDict>,
-    items: Vec<(Py<PyAny>, Py<PyAny>)>,
-    /// The last copy. It is given to the next request too if the one before has let go of it and left it as it was.
-    last: Py<PyDict>,
+/// A dict that each scope has for itself, since an application may change it; nearly none does. So the templates have a copy,
+/// which is given to one request after the other as long as each has let go of it and left it as it was.
+struct Part {
+    /// Under which key.
+    key: Py<PyString>,
+    original: Py<PyDict>,
+    /// What is in the original, where that never changes.
+    items: Option<Vec<(Py<PyAny>, Py<PyAny>)>>,
+    copy: Py<PyDict>,
+    /// The templates that have the copy.
+    templates: Vec<Py<PyDict>>,
 }
 
-impl Original {
-    fn new(dict: Bound<'_, PyDict>) -> Self {
-        let items = dict.iter().map(|(key, value)| (key.unbind(), value.unbind())).collect();
-        Self { last: dict.clone().unbind(), items, dict: dict.unbind() }
+impl Part {
+    /// For an original that does not change.
+    fn of_fixed(
+        key: &Py<PyString>,
+        original: Bound<'_, PyDict>,
+        templates: impl Iterator<Item = Py<PyDict>>,
+    ) -> PyResult<Self> {
+        let items = original.iter().map(|(key, value)| (key.unbind(), value.unbind())).collect();
+        Ok(Self { items: Some(items), ..Self::new(key, original, templates)? })
     }
 
+    fn new(
+        key: &Py<PyString>,
+        original: Bound<'_, PyDict>,
+        templates: impl Iterator<Item = Py<PyDict>>,
+    ) -> PyResult<Self> {
+        let py = original.py();
+        let (key, copy) = (key.clone_ref(py), original.clone().unbind());
+        let mut part = Self { key, original: original.unbind(), items: None, copy, templates: templates.collect() };
+        part.renew(py)?;
+        Ok(part)
+    }
+
+    /// Sees to it that what the templates have is a copy that is nobody else's, and has what the original has now.
     #[inline]
-    fn copy<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        if shim::references(&self.last) != 1 || !shim::has_items(py, &self.last, &self.items) {
-            self.last = shim::copy_dict(py, &self.dict)?.unbind();
-        }
-        Ok(self.last.bind(py).clone())
+    fn refresh(&mut self, py: Python<'_>) -> PyResult<()> {
+        let references = 1 + self.templates.len() as isize;
+        let is_same = shim::references(&self.copy) == references
+            && match &self.items {
+                Some(items) => shim::has_items(py, &self.copy, items),
+                None => shim::has_same_items(py, &self.copy, &self.original),
+            };
+        if is_same { Ok(()) } else { self.renew(py) }
+    }
+
+    #[cold]
+    fn renew(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.copy = shim::copy_dict(py, &self.original)?.unbind();
+        self.templates.iter().try_for_each(|template| shim::set(template.bind(py), &self.key, self.copy.bind(py)))
     }
 }
 
@@ -135,15 +167,21 @@ impl Scopes {
             http.push(template(py, names, &values, listener, &root_path, false)?.unbind());
             websocket.push(template(py, names, &values, listener, &root_path, true)?.unbind());
         }
+        let of_http = || http.iter().map(|template| template.clone_ref(py));
+        let of_websocket = || websocket.iter().map(|template| template.clone_ref(py));
+        let asgi = Part::of_fixed(&names.asgi, asgi, of_http().chain(of_websocket()))?;
+        let state = Part::new(&names.state, PyDict::new(py), of_http().chain(of_websocket()))?;
+        let http_extensions = Part::of_fixed(&names.extensions, http_extensions, of_http())?;
+        let websocket_extensions = Part::of_fixed(&names.extensions, websocket_extensions, of_websocket())?;
         let scheme_names = secure_scheme_headers.iter().map(|(name, _)| name.clone()).collect();
         Ok(Self {
             values,
             http,
             websocket,
-            asgi: Original::new(asgi),
-            http_extensions: Original::new(http_extensions),
-            websocket_extensions: Original::new(websocket_extensions),
-            state: PyDict::new(py).unbind(),
+            asgi,
+            http_extensions,
+            websocket_extensions,
+            state,
             fields: FieldNames::new(scheme_names, script_name_field),
             clients: Clients::new(),
             secure_scheme_headers,
@@ -154,7 +192,7 @@ impl Scopes {
 
     /// The dict that the application fills during its lifespan, for the scope of that.
     pub fn state(&self, py: Python<'_>) -> Py<PyDict> {
-        self.state.clone_ref(py)
+        self.state.original.clone_ref(py)
     }
 
     /// The scope of an HTTP request.
@@ -168,6 +206,8 @@ impl Scopes {
         request: &ReadyRequest,
     ) -> Result<Bound<'py, PyDict>, ScopeError> {
         let head = &request.head;
+        self.refresh(py)?;
+        self.http_extensions.refresh(py)?;
         let scope = shim::copy_dict(py, &self.http[request.listener.min(self.http.len() - 1)])?;
         let method = head.method_name(request.bytes());
         match self.values.method(&method) {
@@ -181,8 +221,7 @@ impl Scopes {
         if https {
             shim::set(&scope, &names.scheme, names.https.bind(py))?;
         }
-        let extensions = extensions(py, names, &mut self.http_extensions, request)?;
-        shim::set(&scope, &names.extensions, &extensions)?;
+        tls_extension(py, names, &self.http_extensions, request, &scope)?;
         Ok(scope)
     }
 
@@ -197,6 +236,8 @@ impl Scopes {
         request: &ReadyRequest,
         subprotocols: &[String],
     ) -> Result<Bound<'py, PyDict>, ScopeError> {
+        self.refresh(py)?;
+        self.websocket_extensions.refresh(py)?;
         let scope = shim::copy_dict(py, &self.websocket[request.listener.min(self.websocket.len() - 1)])?;
         self.version(py, names, &scope, request.head.version)?;
         let https = self.fill(py, names, request, &scope)?;
@@ -204,9 +245,15 @@ impl Scopes {
             shim::set(&scope, &names.scheme, names.wss.bind(py))?;
         }
         shim::set(&scope, &names.subprotocols, &PyList::new(py, subprotocols)?)?;
-        let extensions = extensions(py, names, &mut self.websocket_extensions, request)?;
-        shim::set(&scope, &names.extensions, &extensions)?;
+        tls_extension(py, names, &self.websocket_extensions, request, &scope)?;
         Ok(scope)
+    }
+
+    /// The parts that the scopes of both have.
+    #[inline]
+    fn refresh(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.asgi.refresh(py)?;
+        self.state.refresh(py)
     }
 
     /// `http_version`, which is 1.1 in the templates.
@@ -230,8 +277,6 @@ impl Scopes {
         scope: &Bound<'py, PyDict>,
     ) -> Result<bool, ScopeError> {
         let (head, bytes) = (&request.head, request.bytes());
-        shim::set(scope, &names.asgi, &self.asgi.copy(py)?)?;
-        shim::set(scope, &names.state, &shim::copy_dict(py, &self.state)?)?;
         if let Peer::Ip(peer) = request.peer {
             shim::set(scope, &names.client, self.clients.pair(py, peer)?.bind(py))?;
         }
@@ -381,18 +426,19 @@ fn decode<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     }
 }
 
-/// The extensions of one request.
-fn extensions<'py>(
-    py: Python<'py>,
+/// What a request has as an extension that not all have.
+#[inline]
+fn tls_extension(
+    py: Python<'_>,
     names: &Names,
-    usual: &mut Original,
+    usual: &Part,
     request: &ReadyRequest,
-) -> PyResult<Bound<'py, PyDict>> {
-    let extensions = usual.copy(py)?;
-    if let Some(details) = &request.tls {
-        shim::set(&extensions, &names.tls, &tls::extension(py, details)?)?;
-    }
-    Ok(extensions)
+    scope: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let Some(details) = &request.tls else { return Ok(()) };
+    let extensions = shim::copy_dict(py, &usual.original)?;
+    shim::set(&extensions, &names.tls, &tls::extension(py, details)?)?;
+    shim::set(scope, &names.extensions, &extensions)
 }
 
 fn extensions_dict<'py>(py: Python<'py>, extensions: &[&str]) -> PyResult<Bound<'py, PyDict>> {

@@ -121,11 +121,9 @@ impl Server {
         let options = self.options.borrow_mut().take();
         let options = options.ok_or_else(|| PyRuntimeError::new_err("the server has been prepared already"))?;
         let hosted = Arc::clone(&self.hosted);
-        let ended = Box::new(move |request: Option<ReadyRequest>| {
-            if let Some(request) = request {
-                hosted.recycle(request);
-            }
-            hosted.request_ended();
+        let ended = Box::new(move |request: Option<ReadyRequest>| match request {
+            Some(request) => hosted.request_ended_with(request),
+            None => hosted.request_ended(),
         });
         let gateway = Gateway::new(py, application, event_loop, options, ended)?;
         let state = gateway.state(py);

@@ -57,7 +57,12 @@ impl Scratch {
     pub fn recycle(&mut self, mut request: ReadyRequest) {
         // That of a stream is its own.
         if !request.key.is_stream() || request.buffer.capacity() > LARGEST {
-            self.give_buffer(std::mem::take(&mut request.buffer));
+            let buffer = std::mem::take(&mut request.buffer);
+            if buffer.capacity() <= LARGEST && buffer.capacity() > request.spare.capacity() {
+                request.spare = buffer;
+            } else {
+                self.give_buffer(buffer);
+            }
         }
         request.body = Body::Empty;
         request.tls = None;

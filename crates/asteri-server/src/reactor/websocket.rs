@@ -427,12 +427,12 @@ impl Reactor {
 
     /// Sends a closing frame and gives the peer a while to answer it.
     pub fn close_websocket(&mut self, key: Key, code: u16, reason: &str) {
-        let mut frames = Vec::new();
-        let now = clock::now();
         let Some(websocket) = self.websocket(key) else { return };
         if websocket.codec.is_closing() {
             return;
         }
+        let mut frames = Vec::new();
+        let now = clock::now();
         websocket.codec.close(code, reason, &mut frames);
         websocket.closed.get_or_insert((if code == 0 { NO_CODE } else { code }, reason.to_owned()));
         websocket.give_up = now + CLOSING;
