@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -195,6 +196,31 @@ def test_a_scope_belongs_to_one_request(serve, tmp_path):
     server = serve("spoils:app", worker_type=ASGI, cwd=tmp_path)
     with server.connect() as connection:
         assert [connection.request().text for _ in range(3)] == ["[]"] * 3
+
+
+def test_what_a_request_keeps_in_its_state_ends_with_it(serve, tmp_path):
+    """A session with a database, say, must not stay open until somebody makes another request."""
+    (tmp_path / "keeps.py").write_text(
+        "import asyncio\n"
+        "told = []\n"
+        "class Thing:\n"
+        "    def __del__(self):\n"
+        "        told.append('gone')\n"
+        "async def app(scope, receive, send):\n"
+        "    if scope['type'] == 'lifespan':\n"
+        "        raise NotImplementedError\n"
+        "    before = repr(told)\n"
+        "    if scope['path'] == '/keep':\n"
+        "        scope['state']['thing'] = Thing()\n"
+        "        asyncio.get_running_loop().call_later(0.2, told.append, 'later')\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': []})\n"
+        "    await send({'type': 'http.response.body', 'body': before.encode()})\n"
+    )
+    server = serve("keeps:app", worker_type=ASGI, cwd=tmp_path)
+    with server.connect() as connection:
+        assert connection.request("GET", "/keep").text == "[]"
+        time.sleep(0.5)
+        assert connection.request().text == "['gone', 'later']"
 
 
 def test_root_path(serve):

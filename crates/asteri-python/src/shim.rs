@@ -182,29 +182,6 @@ pub fn has_items(py: Python<'_>, dict: &Py<PyDict>, items: &[(Py<PyAny>, Py<PyAn
     }
 }
 
-/// Whether two dicts have the same objects as keys and values, in the same order.
-#[inline]
-pub fn has_same_items(py: Python<'_>, one: &Py<PyDict>, other: &Py<PyDict>) -> bool {
-    if len(one.bind(py)) != len(other.bind(py)) {
-        return false;
-    }
-    let null = std::ptr::null_mut();
-    let (mut at, mut key, mut value) = (0, null, null);
-    let (mut other_at, mut other_key, mut other_value) = (0, null, null);
-    // SAFETY: live dicts, which nobody changes meanwhile, as no code of Python runs; the references are borrowed and only
-    // compared. If the one has an item more than the other, that is null.
-    unsafe {
-        while ffi::PyDict_Next(one.as_ptr(), &raw mut at, &raw mut key, &raw mut value) != 0 {
-            if ffi::PyDict_Next(other.as_ptr(), &raw mut other_at, &raw mut other_key, &raw mut other_value) == 0
-                || (key, value) != (other_key, other_value)
-            {
-                return false;
-            }
-        }
-    }
-    true
-}
-
 /// Calls `callable(argument, **named)`. The callable must not keep `named`: it is used for other calls.
 ///
 /// # Errors

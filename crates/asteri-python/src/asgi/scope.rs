@@ -72,8 +72,9 @@ pub struct Scopes {
     asgi: Part,
     http_extensions: Part,
     websocket_extensions: Part,
-    /// What the application keeps for its requests.
-    state: Part,
+    /// What the application keeps for its requests. Each gets a copy that ends with it: applications put there what they need for
+    /// one request, which must not live until the next one comes.
+    state: Py<PyDict>,
     fields: FieldNames,
     clients: Clients,
     secure_scheme_headers: Vec<SchemeField>,
@@ -87,24 +88,14 @@ struct Part {
     /// Under which key.
     key: Py<PyString>,
     original: Py<PyDict>,
-    /// What is in the original, where that never changes.
-    items: Option<Vec<(Py<PyAny>, Py<PyAny>)>>,
+    /// What is in the original, which never changes.
+    items: Vec<(Py<PyAny>, Py<PyAny>)>,
     copy: Py<PyDict>,
     /// The templates that have the copy.
     templates: Vec<Py<PyDict>>,
 }
 
 impl Part {
-    /// For an original that does not change.
-    fn of_fixed(
-        key: &Py<PyString>,
-        original: Bound<'_, PyDict>,
-        templates: impl Iterator<Item = Py<PyDict>>,
-    ) -> PyResult<Self> {
-        let items = original.iter().map(|(key, value)| (key.unbind(), value.unbind())).collect();
-        Ok(Self { items: Some(items), ..Self::new(key, original, templates)? })
-    }
-
     fn new(
         key: &Py<PyString>,
         original: Bound<'_, PyDict>,
@@ -112,20 +103,17 @@ impl Part {
     ) -> PyResult<Self> {
         let py = original.py();
         let (key, copy) = (key.clone_ref(py), original.clone().unbind());
-        let mut part = Self { key, original: original.unbind(), items: None, copy, templates: templates.collect() };
+        let items = original.iter().map(|(key, value)| (key.unbind(), value.unbind())).collect();
+        let mut part = Self { key, original: original.unbind(), items, copy, templates: templates.collect() };
         part.renew(py)?;
         Ok(part)
     }
 
-    /// Sees to it that what the templates have is a copy that is nobody else's, and has what the original has now.
+    /// Sees to it that what the templates have is a copy that is nobody else's, and has what the original has.
     #[inline]
     fn refresh(&mut self, py: Python<'_>) -> PyResult<()> {
         let references = 1 + self.templates.len() as isize;
-        let is_same = shim::references(&self.copy) == references
-            && match &self.items {
-                Some(items) => shim::has_items(py, &self.copy, items),
-                None => shim::has_same_items(py, &self.copy, &self.original),
-            };
+        let is_same = shim::references(&self.copy) == references && shim::has_items(py, &self.copy, &self.items);
         if is_same { Ok(()) } else { self.renew(py) }
     }
 
@@ -169,10 +157,9 @@ impl Scopes {
         }
         let of_http = || http.iter().map(|template| template.clone_ref(py));
         let of_websocket = || websocket.iter().map(|template| template.clone_ref(py));
-        let asgi = Part::of_fixed(&names.asgi, asgi, of_http().chain(of_websocket()))?;
-        let state = Part::new(&names.state, PyDict::new(py), of_http().chain(of_websocket()))?;
-        let http_extensions = Part::of_fixed(&names.extensions, http_extensions, of_http())?;
-        let websocket_extensions = Part::of_fixed(&names.extensions, websocket_extensions, of_websocket())?;
+        let asgi = Part::new(&names.asgi, asgi, of_http().chain(of_websocket()))?;
+        let http_extensions = Part::new(&names.extensions, http_extensions, of_http())?;
+        let websocket_extensions = Part::new(&names.extensions, websocket_extensions, of_websocket())?;
         let scheme_names = secure_scheme_headers.iter().map(|(name, _)| name.clone()).collect();
         Ok(Self {
             values,
@@ -181,7 +168,7 @@ impl Scopes {
             asgi,
             http_extensions,
             websocket_extensions,
-            state,
+            state: PyDict::new(py).unbind(),
             fields: FieldNames::new(scheme_names, script_name_field),
             clients: Clients::new(),
             secure_scheme_headers,
@@ -192,7 +179,7 @@ impl Scopes {
 
     /// The dict that the application fills during its lifespan, for the scope of that.
     pub fn state(&self, py: Python<'_>) -> Py<PyDict> {
-        self.state.original.clone_ref(py)
+        self.state.clone_ref(py)
     }
 
     /// The scope of an HTTP request.
@@ -206,7 +193,7 @@ impl Scopes {
         request: &ReadyRequest,
     ) -> Result<Bound<'py, PyDict>, ScopeError> {
         let head = &request.head;
-        self.refresh(py)?;
+        self.asgi.refresh(py)?;
         self.http_extensions.refresh(py)?;
         let scope = shim::copy_dict(py, &self.http[request.listener.min(self.http.len() - 1)])?;
         let method = head.method_name(request.bytes());
@@ -236,7 +223,7 @@ impl Scopes {
         request: &ReadyRequest,
         subprotocols: &[String],
     ) -> Result<Bound<'py, PyDict>, ScopeError> {
-        self.refresh(py)?;
+        self.asgi.refresh(py)?;
         self.websocket_extensions.refresh(py)?;
         let scope = shim::copy_dict(py, &self.websocket[request.listener.min(self.websocket.len() - 1)])?;
         self.version(py, names, &scope, request.head.version)?;
@@ -247,13 +234,6 @@ impl Scopes {
         shim::set(&scope, &names.subprotocols, &PyList::new(py, subprotocols)?)?;
         tls_extension(py, names, &self.websocket_extensions, request, &scope)?;
         Ok(scope)
-    }
-
-    /// The parts that the scopes of both have.
-    #[inline]
-    fn refresh(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.asgi.refresh(py)?;
-        self.state.refresh(py)
     }
 
     /// `http_version`, which is 1.1 in the templates.
@@ -277,6 +257,7 @@ impl Scopes {
         scope: &Bound<'py, PyDict>,
     ) -> Result<bool, ScopeError> {
         let (head, bytes) = (&request.head, request.bytes());
+        shim::set(scope, &names.state, &shim::copy_dict(py, &self.state)?)?;
         if let Peer::Ip(peer) = request.peer {
             shim::set(scope, &names.client, self.clients.pair(py, peer)?.bind(py))?;
         }
