@@ -224,6 +224,7 @@ def test_a_busy_worker_shakes_hands(server, worker_type):
     assert answers == [200]
 
 
+@pytest.mark.worker_types(*CONCURRENT)
 def test_handshakes_are_made_by_no_thread_of_python(serve, tls, worker_type):
     """An event loop does not stand still for them, and nobody who waits for the interpreter waits for them."""
     server = serve("basic:app", tls=tls)
