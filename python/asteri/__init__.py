@@ -5,11 +5,14 @@ from this package. A program may also start it by :func:`run`, and a test by :fu
 small application to try it with.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from asteri._asteri import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from asteri._embedding import run, serve
 
 __all__ = ["__version__", "run", "serve"]

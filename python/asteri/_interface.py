@@ -6,19 +6,26 @@ as Python knows it: two are WSGI (PEP 3333), three ASGI 3, a single ``scope`` is
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from types import FunctionType, MethodType
-from typing import Any, Final, Literal, TypeAlias, cast
+from functools import partial
+from types import CodeType, FunctionType, MethodType
 
-Interface: TypeAlias = Literal["wsgi", "asgi", "asgi2"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final, Literal, TypeAlias
 
-Mistake: TypeAlias = Literal["factory", "class", "handler"]
-"""What is found instead of an application: a function that makes one, the class of one, or a part of one."""
+    Interface: TypeAlias = Literal["wsgi", "asgi", "asgi2"]
+
+    Mistake: TypeAlias = Literal["factory", "class", "handler"]
+    """What is found instead of an application: a function that makes one, the class of one, or a part of one."""
 
 WSGI_PARAMETERS: Final = 2
 ASGI_PARAMETERS: Final = 3
+
+# Flags of code objects, as `inspect` has them. It is imported only for what is more than a function: it takes longer
+# than the rest of this package, and a megabyte of every worker.
+_VARIADIC: Final = 0x04
+_COROUTINE: Final = 0x80
 
 
 class NotAnApplication(Exception):  # noqa: N818  it is what the thing is
@@ -37,7 +44,7 @@ def interface_of(application: Callable[..., object]) -> Interface | None:
     That is the case with ``*args``, as of many a decorator, and with callables written in C.
     """
     inner = _without_partials(application)
-    if inspect.isclass(inner):
+    if isinstance(inner, type):
         return _of_class(application, inner)
     called = inner if isinstance(inner, (FunctionType, MethodType)) else _call_of(type(inner))
     if _is_coroutine_function(inner) or _is_coroutine_function(called):
@@ -47,7 +54,7 @@ def interface_of(application: Callable[..., object]) -> Interface | None:
 
 
 def _without_partials(application: object) -> object:
-    while isinstance(application, functools.partial):
+    while isinstance(application, partial):
         application = application.func
     return application
 
@@ -58,11 +65,27 @@ def _call_of(kind: type) -> object:
 
 
 def _is_coroutine_function(function: object) -> bool:
+    code = _code_of(function)
+    if code is not None:
+        return bool(code.co_flags & _COROUTINE)
+    import inspect
+
     if inspect.iscoroutinefunction(function):
         return True
     # How asyncio marked those that are none for the interpreter before Python 3.12, and how Cython marks its own.
     marker = getattr(function, "_is_coroutine", None)
     return marker is True or type(marker) is object
+
+
+def _code_of(function: object) -> CodeType | None:
+    """The code of a function that has nothing but it: no decorator, no mark, no signature of somebody else's making."""
+    return function.__code__ if type(function) is FunctionType and not function.__dict__ else None
+
+
+def _unwrapped(function: Any) -> object:
+    import inspect
+
+    return inspect.unwrap(function)
 
 
 def _of_class(application: object, kind: type) -> Interface | None:
@@ -96,7 +119,7 @@ def _by_parameters(application: object, *, plain: bool) -> Interface | None:
     if count.variadic and count.least < WSGI_PARAMETERS and count.first != "scope":
         # It passes on what it gets. Only a wrapped coroutine function says safely to whom: what decorators of
         # frameworks wrap are often handlers of a single request.
-        wrapped = inspect.unwrap(cast("Callable[..., Any]", application))
+        wrapped = _unwrapped(application)
         asynchronous = wrapped is not application and _is_coroutine_function(wrapped)
         inner = _Parameters.of(wrapped)
         return "asgi" if asynchronous and inner is not None and inner.takes(ASGI_PARAMETERS) else None
@@ -128,9 +151,17 @@ class _Parameters:
     @classmethod
     def of(cls, function: object) -> _Parameters | None:
         """``None`` if Python does not know them."""
+        code = _code_of(function)
+        if code is not None:
+            defaults: tuple[object, ...] = getattr(function, "__defaults__", None) or ()
+            names = list(code.co_varnames[: code.co_argcount])
+            return cls(names, len(names) - len(defaults), variadic=bool(code.co_flags & _VARIADIC))
+        import inspect
+
+        called: Any = function
         try:
             # Of the outer function: what one that was decorated really takes.
-            signature = inspect.signature(cast("Callable[..., Any]", function), follow_wrapped=False)
+            signature = inspect.signature(called, follow_wrapped=False)
         except (TypeError, ValueError):
             return None
         positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

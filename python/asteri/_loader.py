@@ -8,15 +8,19 @@ code of the user raised it.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import CoroutineType, ModuleType, TracebackType
-from typing import NoReturn
+from types import CoroutineType, ModuleType
 
-from asteri._interface import Interface, NotAnApplication, interface_of
+from asteri._interface import NotAnApplication, interface_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import NoReturn
+
+    from asteri._interface import Interface
 
 DEFAULT_NAMES = ("application", "app")
 """What a module alone is searched for, in this order."""
@@ -44,9 +48,9 @@ def prepare(chdir: str | None, pythonpath: Sequence[str]) -> None:
     """Let the application be imported as if Python had been started in its folder."""
     if chdir:
         os.chdir(chdir)
-    folders = [str(Path(folder).absolute()) for folder in pythonpath if folder]
+    folders = [os.path.abspath(folder) for folder in pythonpath if folder]
     # The working directory first of all, as with `python -m`; what is already there moves up instead of being doubled.
-    for folder in [*reversed(folders), str(Path.cwd())]:
+    for folder in [*reversed(folders), os.getcwd()]:
         while folder in sys.path:
             sys.path.remove(folder)
         sys.path.insert(0, folder)
@@ -90,7 +94,7 @@ def _missing(text: str, name: str, missing: str) -> ApplicationError:
     else:
         what = f'there is no module "{missing}", which "{name}" should be in'
     near = _nearest(missing.rpartition(".")[2], _siblings(missing))
-    searched = f"searched in {Path.cwd()} and the rest of sys.path"
+    searched = f"searched in {os.getcwd()} and the rest of sys.path"
     if near:
         meant = missing.rpartition(".")[0] + "." + near if "." in missing else near
         tries = text.replace(missing, meant, 1)
@@ -108,7 +112,7 @@ def _siblings(missing: str) -> list[str]:
         package = sys.modules.get(parent)
         folders = list(getattr(package, "__path__", []))
     else:
-        folders = [str(Path.cwd())]
+        folders = [os.getcwd()]
     return [module.name for module in pkgutil.iter_modules(folders)]
 
 

@@ -10,15 +10,16 @@ Nothing is set up before :mod:`logging` is imported by somebody else.
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from importlib.machinery import PathFinder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable, Iterable, Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
     from asteri._asteri import LogGate
 
@@ -73,8 +74,11 @@ def bring_back(state: Any) -> None:
 _current: Any = None
 
 
-class _WhenImported(importlib.abc.MetaPathFinder):
-    """Sets the loggers up when ``logging`` is imported, and is gone then."""
+class _WhenImported:
+    """Sets the loggers up when ``logging`` is imported, and is gone then.
+
+    A finder of modules, though none that says so: :mod:`importlib.abc` imports half of the standard library.
+    """
 
     def __init__(self, gate: LogGate, cfg: Callable[[], Any]) -> None:
         self.gate = gate
@@ -82,22 +86,23 @@ class _WhenImported(importlib.abc.MetaPathFinder):
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         if fullname != "logging":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
+            loader: Any = _Loader(spec.loader, self)
+            spec.loader = loader
         return spec
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     def __init__(self, loader: Any, when: _WhenImported) -> None:
         self._loader = loader
         self._when = when
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         module: ModuleType | None = self._loader.create_module(spec)
         return module
 

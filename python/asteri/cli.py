@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from asteri import _asteri, _loader
 
+# Neither `typing` nor what it imports: what every process of the server holds and waits for is kept small.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 

@@ -124,7 +124,7 @@ impl Host {
             }
             environment.set_item(name, value)?;
         }
-        self.prepare.call1(py, (config.chdir(), config.pythonpath())).map(drop)
+        self.prepare.call1(py, (config.chdir().into_os_string(), config.pythonpath())).map(drop)
     }
 
     /// Takes back what [`Self::enter`] has done to the variables.

@@ -3,7 +3,7 @@
 //! Only workers of this type import gevent and patch the standard library. The arbiter asks whether gevent is there
 //! ([`problem`]) without importing it.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
 use asteri_arbiter::arbiter::exit_code;
 use asteri_arbiter::logs::{Level, shown};
@@ -23,8 +23,8 @@ const PART: &str = "_gevent";
 /// *Runs on:* the arbiter.
 pub fn problem(py: Python<'_>, host: &Host, config: &Config) -> Option<Problem> {
     // Where workers will find modules, besides `sys.path` as it is now.
-    let mut folders = vec![config.chdir()];
-    folders.extend(config.pythonpath().iter().map(PathBuf::from));
+    let mut folders = vec![config.chdir().into_os_string()];
+    folders.extend(config.pythonpath().iter().map(OsString::from));
     let missing = host.part(py, PART).and_then(|part| part.call_method1("missing", (folders,)));
     // A finder that fails is better shown where the import itself does.
     let tries = missing.and_then(|tries| tries.extract::<Option<String>>()).ok().flatten()?;
