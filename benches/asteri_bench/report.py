@@ -63,8 +63,9 @@ sample, one worker process each; {cores}.
 CPU-s/10k is the user and system time of all processes of the server for 10,000 answered requests, or
 for 10,000 WebSocket messages that arrived at a client. It is the figure to compare: the fastest
 servers wait for the load generator, so that their requests per second say more about that than about
-them. PSS is that of the process that served, and of all processes. Figures are medians over the
-rounds; ratios are formed within a round and given as median (least–most)."""
+them. Both cores: the same for all that ran on the server's core and on the load's, where the kernel does a
+part of what the server sends. PSS is that of the process that served, and of all processes. Figures are
+medians over the rounds; ratios are formed within a round and given as median (least–most)."""
 
 
 def _goals(results: Results) -> str:
@@ -121,7 +122,7 @@ def _scenario(results: Results, board: Board, scenario: Scenario, baseline: str)
     else:
         unit = "messages/s" if scenario.measure.has_messages else "req/s"
         times = ["mean ms"] if scenario.protocol is Protocol.HTTP2 else ["p50 ms", "p99 ms"]
-        columns = ["CPU-s/10k", unit, *times, *_SIZE_COLUMNS]
+        columns = ["CPU-s/10k", "both cores", unit, *times, *_SIZE_COLUMNS]
     heading = ["", *columns, f"÷ {baseline}", ""]
     absent = [[server, *[_NONE for _ in heading[2:]], reason] for server, reason in _absent(results, board).items()]
     table = _table("l" + "r" * (len(heading) - 2) + "l", heading, [*(cells for _, cells in rows), *absent])
@@ -163,6 +164,7 @@ def _cells(scenario: Scenario, samples: list[Sample]) -> list[str]:
         times = [middle(sample.p50_ms for sample in samples), middle(sample.p99_ms for sample in samples)]
     return [
         _number(middle(sample.cost for sample in samples), 3),
+        _number(middle(sample.cost_of_both_cores for sample in samples), 3),
         _number(middle(sample.requests_per_second or None for sample in samples), 0),
         *(_number(time, 2) for time in times),
         _number(_mib(sample.pss_worker for sample in samples), 1),

@@ -32,6 +32,8 @@ class Sample:
     cpu_seconds: float = 0.0
     core_busy_seconds: float = 0.0
     """Of the whole server core, interrupts and strangers included: a check on `cpu_seconds`."""
+    load_busy_seconds: float = 0.0
+    """Of the core that makes the load, which does a part of the server's sending: see "both cores"."""
     p50_ms: float | None = None
     p99_ms: float | None = None
     mean_ms: float | None = None
@@ -59,6 +61,12 @@ class Sample:
     def cost(self) -> float | None:
         """CPU-seconds per 10,000 requests; none when nothing was served."""
         return self.cpu_seconds / self.requests * 10_000 if self.requests else None
+
+    @property
+    def cost_of_both_cores(self) -> float | None:
+        """Like `cost`, of all that ran on both cores."""
+        busy = self.core_busy_seconds + self.load_busy_seconds
+        return busy / self.requests * 10_000 if self.requests and self.load_busy_seconds else None
 
     @property
     def figure(self) -> float | None:

@@ -95,6 +95,8 @@ class Scenario:
     """Blocks must leave as they are yielded; a server that holds them back is noted."""
     closes: bool = False
     """The application knows whether responses are closed; a server that never does so is noted."""
+    transfers: bool = False
+    """So much is sent that it matters who does it; a server that closes connections without being asked is noted."""
     has_limit: bool = False
     """Whether the bare epoll server can answer it: then it is asked too."""
 
@@ -124,7 +126,10 @@ WSGI: tuple[Scenario, ...] = (
     Scenario("flask", "Flask hello", "flask_app:app", HELLO),
     Scenario("django", "Django hello", "django_app:app", HELLO, closes=True),
     Scenario("stream", "Stream of 8 chunks of 1 KB", "plain:stream", CHUNK * CHUNKS, streams=True),
-    Scenario("file", "1 MB file", "plain:file", MEGABYTE, connections=16),
+    Scenario("file", "1 MB file", "plain:file", MEGABYTE, connections=16, transfers=True),
+    Scenario(
+        "file-close", "1 MB file, no keep-alive", "plain:file", MEGABYTE, connections=16, close=True, transfers=True
+    ),
     Scenario("close", "No keep-alive", "plain:hello", HELLO, close=True, has_limit=True),
     Scenario("1000", "1,000 connections", "plain:hello", HELLO, connections=1000, has_limit=True),
     Scenario("slow", "200 slow clients beside", "plain:reading", HELLO, slow_clients=200, has_limit=True),
