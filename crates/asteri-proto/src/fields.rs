@@ -178,6 +178,28 @@ fn other_than_letters_and_hyphens(word: u64) -> u64 {
     ((no_hyphens & !letters) | word) & HIGHS
 }
 
+/// Bytes that are capital letters become small ones, eight at a time.
+pub fn lowercase(text: &mut [u8]) {
+    if let Some(end) = text.last_chunk_mut::<8>() {
+        *end = lowercase_word(*end);
+        // The last word may have been a part of the one before it: small letters stay what they are.
+        for word in text.as_chunks_mut::<8>().0 {
+            *word = lowercase_word(*word);
+        }
+    } else {
+        text.make_ascii_lowercase();
+    }
+}
+
+fn lowercase_word(bytes: [u8; 8]) -> [u8; 8] {
+    let word = u64::from_ne_bytes(bytes);
+    let low = word & !HIGHS;
+    let from_a = low + ONES * u64::from(0x80 - b'A');
+    let beyond_z = low + ONES * u64::from(0x80 - (b'Z' + 1));
+    let capitals = from_a & !beyond_z & !word & HIGHS;
+    (word | (capitals >> 2)).to_ne_bytes()
+}
+
 /// Elements of a comma-separated list (RFC 9110 §5.6.1) without surrounding whitespace; empty ones are left out, as
 /// §5.6.1.2 asks of recipients. Quoted strings are not understood: no list we look into may have one.
 pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -281,6 +303,21 @@ fn is_port(port: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capitals_become_small_wherever_they_stand() {
+        for length in 0..20 {
+            for byte in 0..=255_u8 {
+                for at in 0..length {
+                    let mut text = vec![b'-'; length];
+                    text[at] = byte;
+                    let lower = text.to_ascii_lowercase();
+                    lowercase(&mut text);
+                    assert_eq!(text, lower);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_token_has_no_separators() {

@@ -8,7 +8,7 @@
 //! bytes each, big-endian), the name in lower case (RFC 9113 §8.2.1), the value. The end is a name of no length. A trailer
 //! section is field lines and an end.
 
-use crate::fields::trim;
+use crate::fields::{lowercase, trim};
 
 const FINAL: u8 = b'F';
 const INTERIM: u8 = b'I';
@@ -33,7 +33,7 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let at = out.len();
     out.extend_from_slice(name);
     if let Some(name) = out.get_mut(at..) {
-        name.make_ascii_lowercase();
+        lowercase(name);
     }
     out.extend_from_slice(value);
 }

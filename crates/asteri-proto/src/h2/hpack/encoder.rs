@@ -15,6 +15,9 @@ use std::fmt;
 /// An entry may take one part in so many of the table.
 const SHARE: usize = 4;
 
+/// Lines of a field block of which it is remembered what they were: the heads of a connection's responses resemble each other.
+const PLACES: usize = 8;
+
 /// The part of a tag that is made of the name alone.
 const NAME_OF_TAG: u32 = 0xffff_0000;
 /// Tags that are compared together.
@@ -100,6 +103,12 @@ pub struct Encoder {
     pub(super) table: DynamicTable,
     /// Of each entry, the oldest first: the first half of it from the name alone, the second half from all.
     pub(super) tags: VecDeque<u32>,
+    /// How many entries there have ever been; it may overflow.
+    added: u32,
+    /// By its place in a block, what that was when the entry was new that stood for the last field line there.
+    usual: [u32; PLACES],
+    /// Of the next field line.
+    place: usize,
     /// The smallest and the last limit that were set since the last block began.
     changed: Option<(usize, usize)>,
 }
@@ -121,7 +130,14 @@ impl Encoder {
     /// With a table of at most 4096 bytes, whatever the peer would keep beyond it.
     #[must_use]
     pub fn new() -> Self {
-        Self { table: DynamicTable::new(INITIAL_LIMIT), tags: VecDeque::new(), changed: None }
+        Self {
+            table: DynamicTable::new(INITIAL_LIMIT),
+            tags: VecDeque::new(),
+            added: 0,
+            usual: [0; PLACES],
+            place: 0,
+            changed: None,
+        }
     }
 
     /// The peer has announced this `SETTINGS_HEADER_TABLE_SIZE`, in bytes. It takes effect when the next block begins.
@@ -133,6 +149,7 @@ impl Encoder {
 
     /// Begins a field block: tells the peer first if the table changes its size (RFC 7541 §4.2).
     pub fn begin(&mut self, out: &mut Vec<u8>) {
+        self.place = 0;
         if let Some((smallest, last)) = self.changed.take() {
             for limit in [smallest.min(self.table.limit()), last] {
                 if limit != self.table.limit() {
@@ -161,6 +178,15 @@ impl Encoder {
 
     /// A field line. The name is in lower case (RFC 9113 §8.2).
     pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        let place = self.place;
+        self.place += 1;
+        if let Some(last) = self.usual.get(place) {
+            // It is looked at whether that is the one, so it does no harm if it has left the table.
+            let newer = self.added.wrapping_sub(*last) as usize;
+            if self.table.get(newer) == Some((name, value)) {
+                return put_integer(out, 0x80, 7, static_table::LENGTH + 1 + newer);
+            }
+        }
         let name_digest = digest(name);
         let known = static_table::find_name(name, name_digest);
         let literal = match known {
@@ -175,6 +201,7 @@ impl Encoder {
         let worth_it = literal == Literal::Indexed && size_of(name, value) <= self.table.limit() / SHARE;
         let tag = tag(name_digest, value);
         if worth_it && let Some(newer) = self.find(tag, u32::MAX, |entry| entry == (name, value)) {
+            self.remember(place, newer);
             return put_integer(out, 0x80, 7, static_table::LENGTH + 1 + newer);
         }
         let index = known.or_else(|| {
@@ -194,7 +221,16 @@ impl Encoder {
         if worth_it {
             self.table.add(name, value);
             self.tags.push_back(tag);
+            self.added = self.added.wrapping_add(1);
+            self.remember(place, 0);
             self.forget();
+        }
+    }
+
+    /// What the field line at this place was.
+    fn remember(&mut self, place: usize, newer: usize) {
+        if let Some(usual) = self.usual.get_mut(place) {
+            *usual = self.added.wrapping_sub(newer as u32);
         }
     }
 
