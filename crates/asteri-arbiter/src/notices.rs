@@ -54,6 +54,10 @@ impl Observer for Notices {
             Notice::HandshakeTimeout(peer) => {
                 self.log.debug("a peer did not finish its TLS handshake in time", &[("peer", &address(*peer))]);
             }
+            Notice::HandshakeLate(peer) => {
+                let say = "a TLS handshake was not done in time: this worker had too many others before it";
+                self.log.debug(say, &[("peer", &address(*peer))]);
+            }
             Notice::TlsFailed { peer, error } => {
                 self.log.debug("a connection failed at TLS", &[("peer", &address(*peer)), ("error", error)]);
             }

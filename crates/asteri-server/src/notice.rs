@@ -34,6 +34,8 @@ pub enum Notice<'a> {
     WriteTimeout(Peer),
     /// A peer did not finish its TLS handshake in time.
     HandshakeTimeout(Peer),
+    /// A peer's TLS handshake was not done in time because others were before it in this worker.
+    HandshakeLate(Peer),
     /// A peer does not speak TLS as it should, or gave no certificate that is good.
     TlsFailed { peer: Peer, error: String },
     /// A WebSocket's peer did not answer a ping in time and was cut off.

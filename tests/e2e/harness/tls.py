@@ -183,11 +183,11 @@ class Tls:
     session: ssl.SSLSession | None = None
 
 
-def server_tls(folder: Path) -> Tls:
-    """A server with a certificate of an authority that its clients believe."""
+def server_tls(folder: Path, kind: str = "ec") -> Tls:
+    """A server with a certificate of an authority that its clients believe, for a key of this kind."""
     authority = Authority()
     authority.write(folder)
-    certificate, key = authority.issue(*NAMES).write(folder)
+    certificate, key = authority.issue(*NAMES, kind=kind).write(folder)
     return Tls(["--certfile", certificate, "--keyfile", key], authority.context())
 
 

@@ -190,7 +190,8 @@ impl Reactor {
     pub(super) fn end_handshake(&mut self, key: Key, now: Moment) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let overdue = connection.tls.as_ref().and_then(|tls| tls.handshake_deadline()).is_some_and(|at| at <= now);
-        if !overdue && connection.tls.as_ref().is_some_and(|tls| tls.is_away()) {
+        let away = connection.tls.as_ref().is_some_and(|tls| tls.is_away());
+        if !overdue && away {
             // The peer is not the one who has to go on. It is told how long it has when the session is back.
             connection.deadline = Moment(u64::MAX);
             return self.schedule(key);
@@ -200,7 +201,9 @@ impl Reactor {
         }
         let peer = connection.peer;
         self.counters.timeouts += 1;
-        self.observer.notice(&Notice::HandshakeTimeout(peer));
+        // While its session is away, it is the peer who waits.
+        let notice = if away { Notice::HandshakeLate(peer) } else { Notice::HandshakeTimeout(peer) };
+        self.observer.notice(&notice);
         self.close(key);
     }
 

@@ -10,9 +10,13 @@ use crate::slab::Key;
 use crate::sys::eventfd::EventFd;
 use rustls::ServerConnection;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// As many handshakes are told of at once while more of them wait: each turn of an event loop costs a good part of one.
+const TOGETHER: usize = 4;
 
 /// Bytes for a connection in the middle of its handshake.
 struct Job {
@@ -95,17 +99,36 @@ impl Desk {
 
 /// Runs on: the thread of the desk.
 fn serve(incoming: &Receiver<Job>, tray: &Tray, wake: &EventFd) {
-    while let Ok(Job { key, mut tls, waiting, sealed }) = incoming.recv() {
+    let mut unsaid = 0;
+    loop {
+        let next = match incoming.try_recv() {
+            Err(TryRecvError::Empty) => {
+                tell(&mut unsaid, tray, wake);
+                incoming.recv().ok()
+            }
+            next => next.ok(),
+        };
+        let Some(Job { key, mut tls, waiting, sealed }) = next else { break };
         if waiting.strong_count() == 0 {
             continue;
         }
         let mut plain = Vec::new();
-        let outcome = process(&mut tls, &sealed, &mut plain);
+        // One that panics would take with it those that wait behind it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| process(&mut tls, &sealed, &mut plain)));
+        let outcome = outcome.unwrap_or_else(|_| Err(rustls::Error::General("the TLS library panicked".into())));
         tray.done().push(Done { key, tls, outcome, plain });
-        // Whoever takes it clears the sign first, so one that was put behind what is taken now is not overlooked.
-        if !tray.filled.swap(true, Ordering::Release) {
-            wake.wake();
+        unsaid += 1;
+        if unsaid == TOGETHER {
+            tell(&mut unsaid, tray, wake);
         }
+    }
+}
+
+/// Has the reactor turned for what is ready, if there is anything that it has not been told of.
+fn tell(unsaid: &mut usize, tray: &Tray, wake: &EventFd) {
+    // Whoever takes it clears the sign first, so one that was put behind what is taken now is not overlooked.
+    if std::mem::take(unsaid) != 0 && !tray.filled.swap(true, Ordering::Release) {
+        wake.wake();
     }
 }
 
