@@ -47,6 +47,7 @@ impl Reactor {
     /// Closes without further ado. What the kernel holds is still delivered.
     pub(super) fn close(&mut self, key: Key) {
         if let Some(mut connection) = self.connections.remove(key) {
+            self.wheel.cancel(&mut connection.alarm);
             if connection.tls.is_some() {
                 self.say_goodbye(&mut connection);
             }

@@ -50,7 +50,7 @@ use crate::slab::{Key, Slab};
 use crate::sys::clock;
 use crate::sys::epoll::{Epoll, Event, Interest};
 use crate::tls::Desk;
-use crate::wheel::{Alarm, Wheel};
+use crate::wheel::Wheel;
 use accept::Accepting;
 use asteri_proto::h2::section::Section;
 use asteri_proto::time::Moment;
@@ -93,7 +93,6 @@ pub(crate) struct Reactor {
     /// Streams of those that speak HTTP/2.
     streams: Slab<Exchange>,
     wheel: Wheel,
-    due: Vec<(Key, Alarm)>,
     /// Connections that have something to do without a new event.
     woken: VecDeque<Key>,
     /// How many of them are looked at before the next poll: one that is woken again and again, as by a client that never
@@ -190,7 +189,6 @@ impl Reactor {
             connections: Slab::new(),
             streams: Slab::of_streams(),
             wheel: Wheel::new(now),
-            due: Vec::new(),
             woken: VecDeque::new(),
             woken_now: 0,
             queue: VecDeque::new(),

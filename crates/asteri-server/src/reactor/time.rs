@@ -50,15 +50,11 @@ impl Reactor {
     }
 
     pub(super) fn expire(&mut self, now: Moment) {
-        let mut due = std::mem::take(&mut self.due);
-        self.wheel.expire(now, &mut due);
-        for (key, alarm) in due.drain(..) {
+        self.wheel.expire(now);
+        while let Some(key) = self.wheel.pop() {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            if connection.alarm != alarm {
-                continue;
-            }
             connection.alarm = Alarm::NONE;
             match connection.next_deadline(&self.settings.http) {
                 Some(deadline) if deadline <= now => self.on_deadline(key, now),
@@ -66,7 +62,6 @@ impl Reactor {
                 None => {}
             }
         }
-        self.due = due;
     }
 
     /// Lets time pass once all events that were fetched are worked off.
