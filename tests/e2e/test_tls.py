@@ -224,7 +224,6 @@ def test_a_busy_worker_shakes_hands(server, worker_type):
     assert answers == [200]
 
 
-@pytest.mark.worker_types(*CONCURRENT)
 def test_handshakes_are_made_by_no_thread_of_python(serve, worker_type, tmp_path):
     """An event loop does not stand still for them, and nobody who waits for the interpreter waits for them."""
     # A signature of this kind takes many times as long as all else that a connection costs.

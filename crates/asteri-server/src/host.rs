@@ -184,8 +184,7 @@ impl Shared {
         })
     }
 
-    /// Has handshakes of TLS made by a thread of their own, as the one that turns the reactor has others waiting in its loop. Where the
-    /// application's thread does nothing else, or the standby thread stands in for it, changing threads would only cost time.
+    /// Has handshakes of TLS made by a thread of their own, as the one that turns the reactor runs applications.
     ///
     /// # Errors
     /// When the process has no threads left.

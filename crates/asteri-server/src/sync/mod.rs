@@ -32,6 +32,7 @@ use std::time::Duration;
 pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Result<Left> {
     forks::notice();
     let shared = Arc::new(Shared::new(worker, Some(Standby::new()?))?);
+    shared.relieve_of_handshakes()?;
     std::thread::scope(|scope| {
         let standby = shared.standby();
         let thread = std::thread::Builder::new()

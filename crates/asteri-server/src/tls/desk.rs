@@ -1,7 +1,7 @@
-//! The thread that makes handshakes, where the reactor is turned by an event loop that has others waiting.
+//! The thread that makes handshakes, where the reactor is turned by a thread that runs applications.
 //!
 //! A full handshake costs as much as hundreds of small responses: a key exchange, a signature, and perhaps a chain of certificates to
-//! be verified. The loop would stand still for it, and so would whoever waits for the interpreter. So the session
+//! be verified. An event loop would stand still for it, and so would whoever waits for the interpreter. So the session
 //! leaves its connection for the moment, with the bytes that have arrived, and comes back with what came of them. Sockets and
 //! deadlines stay with the reactor.
 
