@@ -14,13 +14,15 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from asteri import _asteri, _loader
 from asteri._config import ConfigFileError, Entry
 from asteri._configuration import Config
-from asteri._interface import Interface
 from asteri.cli import _import_part
+
+if TYPE_CHECKING:
+    from asteri._interface import Interface
 
 NAME = "program"
 

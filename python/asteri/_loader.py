@@ -7,7 +7,8 @@ code of the user raised it.
 
 from __future__ import annotations
 
-import importlib
+import collections.abc  # noqa: F401  applications use it, and the next, without importing them, as others have always done it
+import importlib.util
 import os
 import sys
 from types import CoroutineType, ModuleType

@@ -89,7 +89,6 @@ class _WhenImported:
     ) -> ModuleSpec | None:
         if fullname != "logging":
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             loader: Any = _Loader(spec.loader, self)
@@ -108,6 +107,8 @@ class _Loader:
 
     def exec_module(self, module: ModuleType) -> None:
         global _current
+        # Whoever only asked where the module is has not imported it.
+        sys.meta_path[:] = [one for one in sys.meta_path if one is not self._when]
         self._loader.exec_module(module)
         module.__loader__ = self._loader
         if module.__spec__ is not None:

@@ -14,6 +14,7 @@ use crate::logs::{self, AccessFormat, Colour, Level};
 use asteri_proto::limits::HeaderMap;
 use asteri_server::listener::{Bind, Listening, Protocol, ProxyProtocol, Speech};
 use asteri_server::warm_up::Target;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,9 +40,9 @@ impl Config {
 
     /// Folders for the Python path.
     #[must_use]
-    pub fn pythonpath(&self) -> Vec<PathBuf> {
+    pub fn pythonpath(&self) -> Vec<OsString> {
         let folders = self.text("pythonpath").unwrap_or_default().split(',');
-        folders.map(str::trim).filter(|folder| !folder.is_empty()).map(PathBuf::from).collect()
+        folders.map(str::trim).filter(|folder| !folder.is_empty()).map(OsString::from).collect()
     }
 }
 

@@ -3,8 +3,6 @@
 //! Only workers of this type import gevent and patch the standard library. The arbiter asks whether gevent is there
 //! ([`problem`]) without importing it.
 
-use std::ffi::OsString;
-
 use asteri_arbiter::arbiter::exit_code;
 use asteri_arbiter::logs::{Level, shown};
 use asteri_arbiter::settings::{Config, Problem};
@@ -24,7 +22,7 @@ const PART: &str = "_gevent";
 pub fn problem(py: Python<'_>, host: &Host, config: &Config) -> Option<Problem> {
     // Where workers will find modules, besides `sys.path` as it is now.
     let mut folders = vec![config.chdir().into_os_string()];
-    folders.extend(config.pythonpath().iter().map(OsString::from));
+    folders.extend(config.pythonpath());
     let missing = host.part(py, PART).and_then(|part| part.call_method1("missing", (folders,)));
     // A finder that fails is better shown where the import itself does.
     let tries = missing.and_then(|tries| tries.extract::<Option<String>>()).ok().flatten()?;

@@ -99,12 +99,12 @@ impl Reactor {
             return Err(());
         }
         if let Some(desk) = &self.desk
-            && let Some((session, waiting)) = tls.depart()
+            && let Some((session, waiting)) = tls.depart(self.now)
         {
             match desk.give(key, session, waiting, sealed) {
                 Ok(()) => return Ok(()),
                 // There is nobody at the desk any more.
-                Err(session) => drop(tls.rejoin(session, Ok(false))),
+                Err(session) => drop(tls.rejoin(session, Ok(false), self.now)),
             }
         }
         let received = tls.receive(sealed, buffer);
@@ -156,7 +156,7 @@ impl Reactor {
             // It may have been closed meanwhile.
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let Some(session) = &mut connection.tls else { continue };
-            let received = session.rejoin(tls, outcome);
+            let received = session.rejoin(tls, outcome, self.now);
             if self.after_unsealing(key, received).is_err() || self.send_output(key).is_err() {
                 continue;
             }

@@ -6,6 +6,7 @@ use crate::request::ReadyRequest;
 use crate::slab::Key;
 use crate::sys::clock;
 use crate::sys::epoll::Event;
+use crate::tls::Desk;
 use asteri_proto::time::Moment;
 use std::time::Duration;
 
@@ -71,6 +72,11 @@ impl Reactor {
             return Some(request);
         }
         loop {
+            if self.desk.as_ref().is_some_and(Desk::has_done) {
+                // All that has been fetched may be a long way, if each of it is a request.
+                self.take_handshakes();
+                self.woken_now = self.woken.len();
+            }
             let key = if self.woken_now > 0
                 && let Some(key) = self.woken.pop_front()
             {

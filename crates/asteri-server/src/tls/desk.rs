@@ -87,9 +87,15 @@ impl Desk {
         self.jobs.send(Job { key, tls, waiting, sealed: sealed.to_vec() }).map_err(|failed| failed.0.tls)
     }
 
+    /// Whether something is ready.
+    #[inline]
+    pub fn has_done(&self) -> bool {
+        self.tray.filled.load(Ordering::Relaxed)
+    }
+
     /// What is ready.
     pub fn take(&self) -> Vec<Done> {
-        if self.tray.filled.swap(false, Ordering::Acquire) {
+        if self.has_done() && self.tray.filled.swap(false, Ordering::Acquire) {
             std::mem::take(&mut *self.tray.done())
         } else {
             Vec::new()

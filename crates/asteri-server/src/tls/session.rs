@@ -23,6 +23,8 @@ pub(crate) struct Session {
     /// How long the handshake may take, and when it has to be done.
     patience: Duration,
     deadline: Moment,
+    /// When the session left last.
+    departed: Moment,
     /// Nothing has arrived yet.
     untouched: bool,
     /// The peer has said that it sends no more (RFC 8446 §6.1).
@@ -49,6 +51,7 @@ impl Session {
             current,
             patience,
             deadline: now + patience,
+            departed: now,
             untouched: true,
             ended: false,
             details: None,
@@ -106,7 +109,7 @@ impl Session {
 
     /// Gives away what makes the handshake, for somebody else to go on with it as long as it is waited for. `None`: there is nothing in
     /// it that would take long.
-    pub fn depart(&mut self) -> Option<(Box<ServerConnection>, Weak<()>)> {
+    pub fn depart(&mut self, now: Moment) -> Option<(Box<ServerConnection>, Weak<()>)> {
         self.untouched = false;
         // When the keys are agreed upon, all that is left with TLS 1.3 is a hash, unless the client has certificates to show.
         let agreed = |tls: &ServerConnection| {
@@ -117,6 +120,7 @@ impl Session {
         let waits = Arc::new(());
         let waiting = Arc::downgrade(&waits);
         self.waits = Some(waits);
+        self.departed = now;
         Some((tls, waiting))
     }
 
@@ -133,9 +137,12 @@ impl Session {
         &mut self,
         tls: Box<ServerConnection>,
         outcome: Result<bool, rustls::Error>,
+        now: Moment,
     ) -> Result<Progress, rustls::Error> {
         self.tls = Some(tls);
         self.waits = None;
+        // The peer had to wait for us.
+        self.deadline = self.deadline + now.saturating_since(self.departed);
         self.ended |= outcome?;
         Ok(self.progress())
     }
