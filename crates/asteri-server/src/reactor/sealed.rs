@@ -6,7 +6,7 @@ use super::receive::READS;
 use crate::connection::{Connection, Stage};
 use crate::notice::Notice;
 use crate::slab::Key;
-use crate::sys::socket;
+use crate::sys::{clock, socket};
 use crate::tls::{Desk, Done, PIECE, Progress};
 use asteri_proto::error::ProtocolError;
 use asteri_proto::h1::connection::Connection as Http1;
@@ -151,8 +151,11 @@ impl Reactor {
 
     /// Goes on with connections whose handshakes have come one step further.
     pub(super) fn take_handshakes(&mut self) {
-        let Some(desk) = &self.desk else { return };
-        for Done { key, tls, outcome, plain } in desk.take() {
+        let Some(desk) = self.desk.as_ref().filter(|desk| desk.has_done()) else { return };
+        let done = desk.take();
+        // They may have been here for as long as an application has kept the reactor.
+        self.now = self.now.max(clock::now());
+        for Done { key, tls, outcome, plain } in done {
             // It may have been closed meanwhile.
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let Some(session) = &mut connection.tls else { continue };

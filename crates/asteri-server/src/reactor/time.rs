@@ -50,6 +50,8 @@ impl Reactor {
     }
 
     pub(super) fn expire(&mut self, now: Moment) {
+        // Those that are back have been waiting for this look.
+        self.take_handshakes();
         self.wheel.expire(now);
         while let Some(key) = self.wheel.pop() {
             let Some(connection) = self.connections.get_mut(key) else {

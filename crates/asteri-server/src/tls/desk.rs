@@ -95,7 +95,7 @@ impl Desk {
 
     /// What is ready.
     pub fn take(&self) -> Vec<Done> {
-        if self.has_done() && self.tray.filled.swap(false, Ordering::Acquire) {
+        if self.tray.filled.swap(false, Ordering::Acquire) {
             std::mem::take(&mut *self.tray.done())
         } else {
             Vec::new()
