@@ -40,7 +40,7 @@ versions: setup build ## Build with pip and smoke-test on every CPython from 3.1
 soak: setup build ## Twenty minutes of everything at once: reloads, kills, slow clients, load.
 	@scripts/soak
 
-fuzz: ## Fuzz each target for a minute, four at a time.
+fuzz: ## Fuzz each target for a minute, all at once.
 	@scripts/fuzz
 
 bench: ## Measure Asteri beside its peers; takes long, and wants a quiet machine.

@@ -191,7 +191,7 @@ for target in "$@"; do
     dictionary "$target" >/dev/null
 done
 
-# Four at a time, on however many cores there are.
+# Eight at a time, on however many cores there are.
 found=0
 while [ $# -gt 0 ]; do
     running=
@@ -199,7 +199,7 @@ while [ $# -gt 0 ]; do
         fuzz "$target" &
         running="$running $target:$!"
         shift
-        [ "$(echo $running | wc -w)" -lt 4 ] || break
+        [ "$(echo $running | wc -w)" -lt 8 ] || break
     done
     for one in $running; do
         report "${one%:*}" "${one#*:}"
