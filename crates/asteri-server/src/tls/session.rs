@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Bytes that are encrypted at a time. What the socket does not take of them is kept; more would be kept in vain.
 pub(crate) const PIECE: usize = 32 * 1024;
 
+/// A handshake that had to wait for the server gets the time back, but no more than so many times what it has at first.
+const GRACES: u32 = 8;
+
 /// The TLS of one connection.
 ///
 /// It never keeps content: what arrives is handed on at once, what is to be sent is asked for only when it can be.
@@ -25,6 +28,8 @@ pub(crate) struct Session {
     deadline: Moment,
     /// When the session left last.
     departed: Moment,
+    /// How much may still be added to the deadline for times when it was away.
+    grace: Duration,
     /// Nothing has arrived yet.
     untouched: bool,
     /// The peer has said that it sends no more (RFC 8446 §6.1).
@@ -52,6 +57,7 @@ impl Session {
             patience,
             deadline: now + patience,
             departed: now,
+            grace: patience.saturating_mul(GRACES),
             untouched: true,
             ended: false,
             details: None,
@@ -141,8 +147,10 @@ impl Session {
     ) -> Result<Progress, rustls::Error> {
         self.tls = Some(tls);
         self.waits = None;
-        // The peer had to wait for us.
-        self.deadline = self.deadline + now.saturating_since(self.departed);
+        // The peer had to wait for us. One that sends its message in small pieces gains nothing by it for long.
+        let away = now.saturating_since(self.departed).min(self.grace);
+        self.grace -= away;
+        self.deadline = self.deadline + away;
         self.ended |= outcome?;
         Ok(self.progress())
     }
