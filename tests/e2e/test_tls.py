@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -239,28 +238,6 @@ def test_handshakes_are_made_by_no_thread_of_python(serve, worker_type, tmp_path
         whose = "other" if name in ("asteri-tls", "asteri-io") else "python"
         spent[whose] += seconds - before.get(number, (name, 0.0))[1]
     assert spent["other"] > 2 * spent["python"], spent
-
-
-@pytest.mark.worker_types(ASGI)
-def test_no_time_runs_against_a_peer_while_it_waits_for_the_loop(serve, tmp_path):
-    """The thread that makes handshakes has done its part, and the application keeps the loop from sending it."""
-    tls = server_tls(tmp_path, kind="rsa")
-    server = serve("basic:app", "--tls-handshake-timeout", "2s", tls=tls)
-
-    def shake(plain):
-        with contextlib.suppress(OSError), contextlib.closing(plain):
-            sealed = TlsSocket(plain, tls.context, tls.name)
-            sealed.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            return sealed.recv(12)
-
-    with server.connect() as spinning, ThreadPoolExecutor(20) as clients:
-        sockets = [socket.create_connection(server.address) for _ in range(20)]
-        answers = clients.map(shake, sockets)
-        time.sleep(0.0015)  # Now some of the handshakes are under way, and none of those can be done soon.
-        spinning.send(b"GET /spin?s=3 HTTP/1.1\r\nHost: a\r\n\r\n")
-        # One whose first bytes nobody had read yet may have been given up.
-        assert list(answers).count(b"HTTP/1.1 200") >= 18
-        assert spinning.response().status == 200
 
 
 def test_the_proxy_header_comes_before_the_handshake(serve, tls, worker_type):
