@@ -10,13 +10,12 @@ use std::time::Duration;
 impl Reactor {
     /// Lets a complete request wait for the application.
     pub fn enqueue(&mut self, mut request: ReadyRequest) {
-        if let Some(connection) = self.connections.get_mut(request.key).filter(|connection| !connection.watched) {
-            // Its end may have come with the request and not have been read: then it waits for the answer all the same. Of one that is
-            // watched, an event tells.
-            request.half_closed |= connection.pending() == Pending::End;
-        }
         // Watched, so that a client which leaves while it waits is noticed.
         self.schedule(request.key);
+        if let Some(connection) = self.connections.get_mut(request.key) {
+            // Its end may have come with the request and not have been read: then it waits for the answer all the same.
+            request.half_closed |= connection.pending() == Pending::End;
+        }
         self.queue.push_back(request);
     }
 
