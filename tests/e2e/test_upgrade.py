@@ -329,6 +329,22 @@ def test_the_file_of_a_unix_socket_belongs_to_the_last(serve, tmp_path):
 
 
 @pytest.mark.worker_types(SYNC)
+def test_the_end_of_a_new_arbiter_counts_before_another_is_asked_for(serve):
+    """Both may be found in the same turn of the loop."""
+    server = serve("basic:app", workers=1)
+    new = start_new(server)
+    server.kill(signal.SIGSTOP)
+    os.kill(new, signal.SIGKILL)
+    wait_until(lambda: not proc.alive(new), "the new arbiter's end")
+    mark = server.log.mark()
+    server.kill(signal.SIGUSR2)
+    server.kill(signal.SIGCONT)
+    another = int(server.log.wait_for(r"The new arbiter serves .*arbiter=(\d+)", since=mark, timeout=40)[1])
+    assert another != new
+    end_old(server, another)
+
+
+@pytest.mark.worker_types(SYNC)
 def test_addresses_follow_the_new_configuration(serve, tmp_path):
     """What both want is handed over, what is new is opened, and what is gone is closed."""
     config = tmp_path / "conf.py"

@@ -66,6 +66,9 @@ impl Arbiter<'_> {
     /// # Errors
     /// Why there can be none now, for the operator.
     pub fn begin_upgrade(&mut self, patience: Option<Duration>, now: Moment) -> Result<Pid, String> {
+        // Who asks may know already that the other one has ended.
+        self.reap(now);
+        self.tend_predecessor();
         if let Some(successor) = &self.successor {
             return Err(format!("there is a new arbiter already, process {}", successor.pid));
         }
