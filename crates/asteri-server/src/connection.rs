@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     pub http2: Option<Box<Http2>>,
     /// What is in the outbox was put there to be sent together with what follows: nobody has tried to send it yet.
     pub held: bool,
+    /// Its response waits to leave together with others.
+    pub together: bool,
     /// While delivering: when the peer must have taken something. While lingering: when we close. While draining and
     /// idle: when we stop waiting for one more request.
     pub deadline: Moment,
@@ -153,6 +155,7 @@ impl Connection {
             stream: None,
             http2: None,
             held: false,
+            together: false,
             deadline: Moment(u64::MAX),
             in_kernel: 0,
             alarm: Alarm::NONE,

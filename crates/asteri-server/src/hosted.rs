@@ -2,8 +2,9 @@
 //!
 //! The loop watches one descriptor, the reactor's epoll instance, which is readable whenever something is ready; then it
 //! calls [`Hosted::turn`]. Deadlines come through the same descriptor, from a timer in the epoll set. Everything runs on
-//! the loop's thread.
+//! the loop's thread, but what the [courier](crate::courier) sends while the application keeps it busy.
 
+use crate::courier::Courier;
 use crate::host::{BEAT, Left, Shared, Worker};
 use crate::reactor::{Batching, Reactor, Scratch, Turner};
 use crate::request::ReadyRequest;
@@ -17,7 +18,7 @@ use asteri_proto::time::Moment;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// How requests are handed out.
@@ -49,6 +50,8 @@ const BEAT_REQUESTS: usize = 64;
 
 /// A reactor that is turned by somebody else's loop. All methods are for the thread that made it.
 pub struct Hosted {
+    /// Once there is something for it to do.
+    courier: OnceLock<Courier>,
     shared: Arc<Shared>,
     timer: TimerFd,
     concurrent: usize,
@@ -115,6 +118,7 @@ impl Hosted {
         // A signal may have come before its descriptor was watched: the first turn looks.
         timer.set(Duration::ZERO);
         Ok(Arc::new(Self {
+            courier: OnceLock::new(),
             shared,
             timer,
             concurrent,
@@ -158,7 +162,7 @@ impl Hosted {
             before = Some(Before { begun: matches!(happening, Happening::Request(_)).then_some(key) });
             on(happening);
             if forks::is_child() {
-                // The application has forked, and it is the child that has come back here.
+                // The application has forked, and it is the child that has come back here: what is held is its parent's.
                 return Ok(None);
             }
         }
@@ -168,10 +172,16 @@ impl Hosted {
         }
         reactor.set_batching(Batching::Turn { inside: false });
         reactor.flush_touched();
+        reactor.rest();
         reactor.expire_fetched();
         let obey = reactor.take_control();
         let timer = reactor.take_timer();
+        let wants_courier = reactor.wants_courier();
         drop(reactor);
+        if wants_courier {
+            // Without threads, each response is sent alone as before.
+            let _ = Courier::start(&self.shared).map(|courier| self.courier.set(courier));
+        }
         if obey || timer {
             self.shared.obey();
         }
@@ -277,6 +287,10 @@ impl Hosted {
 
     #[inline]
     fn end(&self, request: Option<ReadyRequest>) {
+        if forks::is_child() {
+            // Nothing here is the child's, and the courier may have held the lock at the moment of the fork.
+            return;
+        }
         self.shared.control.request_ends();
         let mut inside = self.inside();
         if let Some(request) = request {

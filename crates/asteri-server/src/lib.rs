@@ -9,6 +9,7 @@ mod attribution;
 mod connection;
 mod content;
 pub mod control;
+mod courier;
 mod date;
 pub mod host;
 pub mod hosted;

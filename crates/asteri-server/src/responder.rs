@@ -182,15 +182,47 @@ impl Responder {
             return self.flush();
         }
         let mut reactor = self.shared.lock();
-        // Looked at under the lock, which the standby thread takes after it has become active and before it sends.
-        let sent = match &self.shared.standby {
-            Some(standby) if !standby.is_active() => reactor.hold(self.key, &self.buffer),
-            _ => reactor.respond(self.key, &self.buffer),
+        let sent = if self.stands_by() {
+            reactor.hold(self.key, &self.buffer)
+        } else {
+            reactor.respond(self.key, &self.buffer)
         };
         self.shared.nudge(&mut reactor);
         drop(reactor);
         self.buffer.clear();
         self.settle(sent)
+    }
+
+    /// Sends what is in the buffer, which is the last of the response; what follows is its end. It may wait for a moment to leave
+    /// together with the responses of other requests, and as in [`flush_part`](Self::flush_part) only where there is another
+    /// thread to send it, if the end does not come soon.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_last(&mut self) -> Result<(), ClientGone> {
+        if self.last_sent.is_some() || self.buffer.is_empty() || !self.is_open() {
+            return self.flush_part();
+        }
+        let mut reactor = self.shared.lock();
+        if !self.may_wait() || !reactor.put_together(self.key, &self.buffer) {
+            drop(reactor);
+            return self.flush();
+        }
+        drop(reactor);
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Whether there is a thread that will send what is held, should this call last. To be asked under the reactor's lock, which
+    /// that thread takes after it has become active and before it sends.
+    fn stands_by(&self) -> bool {
+        self.shared.standby.as_ref().is_some_and(|standby| !standby.is_active())
+    }
+
+    /// Whether a response may wait for others, as far as it depends on the standby thread: one that is active already looks no more. Where
+    /// there is none, it is the courier who sends what would wait too long. To be asked as [`stands_by`](Self::stands_by) is.
+    fn may_wait(&self) -> bool {
+        self.shared.standby.is_none() || self.stands_by()
     }
 
     /// Sends `length` bytes of a regular file from `offset`, behind what is in the buffer. The application is free at
@@ -282,7 +314,13 @@ impl Responder {
     pub fn finish(&mut self, keep_alive: bool) {
         if self.is_open() {
             let keep_alive = keep_alive && self.context.keep_alive;
-            self.shared.lock().finish_with(self.key, &self.buffer, keep_alive);
+            let mut reactor = self.shared.lock();
+            if self.may_wait() || self.buffer.is_empty() {
+                reactor.finish_with(self.key, &self.buffer, keep_alive);
+            } else {
+                reactor.respond(self.key, &self.buffer);
+                reactor.finish_with(self.key, &[], keep_alive);
+            }
         }
         self.buffer.clear();
         self.state = State::Finished;

@@ -5,6 +5,7 @@
 //!
 //! [`Happening::News`]: crate::hosted::Happening::News
 
+use crate::date::DateCache;
 use crate::host::Shared;
 use crate::reactor::Sent;
 use crate::request::ReadyRequest;
@@ -102,13 +103,17 @@ impl Stream {
     pub fn context(&self) -> ResponseContext {
         let keep_alive = self.context.keep_alive
             && !self.shared.closes_connections()
-            && (self.is_whole || self.shared.lock().content_is_complete(self.key));
+            && (self.is_whole || !forks::is_child() && self.shared.lock().content_is_complete(self.key));
         ResponseContext { keep_alive, ..self.context }
     }
 
     /// The value for the `Date` field.
     #[must_use]
     pub fn date(&self) -> [u8; 29] {
+        if forks::is_child() {
+            // As in `is_over`: the lock may have been held at the moment of the fork.
+            return DateCache::new().get();
+        }
         self.shared.lock().date()
     }
 

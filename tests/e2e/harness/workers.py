@@ -26,6 +26,7 @@ TWINS = {
     "farewell:app": "farewell:asgi_app",
     "gateway:app": "asgi_gateway:app",
     "tls_app:app": "tls_app:asgi_app",
+    "together_app:app": "together_app:asgi_app",
 }
 
 

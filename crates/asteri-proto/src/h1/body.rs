@@ -75,6 +75,12 @@ impl BodyEncoder {
         }
     }
 
+    /// Whether all content of the announced length has been given.
+    #[inline]
+    pub fn is_complete(&self) -> bool {
+        self.framing == ResponseFraming::Length(0)
+    }
+
     /// How much content is still owed under the announced length.
     pub fn missing(&self) -> u64 {
         match self.framing {

@@ -65,6 +65,11 @@ impl Exchange for Outlet {
         self.responder.flush_part()
     }
 
+    fn flush_last(&mut self) -> Result<(), ClientGone> {
+        self.sent += self.responder.buffer().len();
+        self.responder.flush_last()
+    }
+
     fn send_file(&mut self, file: OwnedFd, offset: u64, len: u64) -> Result<(), ClientGone> {
         self.responder.send_file(file, offset, len)
     }

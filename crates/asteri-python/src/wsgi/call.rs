@@ -278,7 +278,8 @@ impl State {
     /// # Errors
     /// The client has left.
     pub fn flush_part(&mut self) -> Result<(), ClientGone> {
-        let flushed = self.out().flush_part();
+        let is_last = self.encoder.as_ref().is_some_and(BodyEncoder::is_complete);
+        let flushed = if is_last { self.out().flush_last() } else { self.out().flush_part() };
         self.gone |= flushed.is_err();
         flushed
     }

@@ -31,6 +31,13 @@ pub trait Exchange {
     fn flush_part(&mut self) -> Result<(), ClientGone> {
         self.flush()
     }
+    /// The same for the last part: it may be sent together with the responses of other requests.
+    ///
+    /// # Errors
+    /// When nobody is there to receive it.
+    fn flush_last(&mut self) -> Result<(), ClientGone> {
+        self.flush()
+    }
     /// Sends the buffer, then a part of a regular file.
     ///
     /// # Errors
@@ -72,6 +79,10 @@ impl Exchange for Responder {
 
     fn flush_part(&mut self) -> Result<(), ClientGone> {
         Responder::flush_part(self)
+    }
+
+    fn flush_last(&mut self) -> Result<(), ClientGone> {
+        Responder::flush_last(self)
     }
 
     #[inline]

@@ -2,8 +2,8 @@
 //!
 //! It never blocks and never calls an application. Whoever turns it (the application's thread, or the standby thread
 //! while the application runs) locks it, lets it [`poll`](Reactor::poll), takes complete requests with
-//! [`next_request`](Reactor::next_request), and unlocks it before it runs or waits. Nothing in here is borrowed over a
-//! call into the application: connections are named by [`Key`].
+//! [`next_request`](Reactor::next_request), and unlocks it before it runs or waits. Others lock it to send. Nothing in here is
+//! borrowed over a call into the application: connections are named by [`Key`].
 //!
 //! * `turn.rs`: events are fetched and connections do what they can; `scratch.rs`: what they receive into
 //! * `queue.rs`: requests between the reactor and the application
@@ -15,6 +15,7 @@
 //! * `respond.rs`: from the application's bytes to the socket, and what follows an answer
 //! * `sealed.rs`: what is different with TLS
 //! * `streaming.rs`: requests that are handed out with their head, while their content arrives
+//! * `together.rs`: responses that leave together
 //! * `uwsgi.rs`: packets, which become heads
 //! * `websocket.rs`: connections that speak frames
 //! * `http2/`: connections with many streams
@@ -31,6 +32,7 @@ mod scratch;
 mod sealed;
 mod streaming;
 mod time;
+mod together;
 mod turn;
 mod uwsgi;
 mod websocket;
@@ -59,6 +61,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use together::Together;
 pub(crate) use websocket::WebSocket;
 
 /// Events taken from the kernel at a time. Also the bound on the work between two looks at the clock.
@@ -128,6 +131,8 @@ pub(crate) struct Reactor {
     departed: HashMap<Key, Box<WebSocket>>,
     /// Streams whose last bytes wait for the end of this turn.
     held: Vec<Key>,
+    /// Complete responses that wait for each other.
+    together: Together,
     /// For frames that are being written.
     frames: Vec<u8>,
     /// Who makes handshakes, if not whoever turns it.
@@ -210,6 +215,7 @@ impl Reactor {
             news: VecDeque::new(),
             departed: HashMap::new(),
             held: Vec::new(),
+            together: Together::new(),
             frames: Vec::new(),
             desk: None,
             sealed: Vec::new(),

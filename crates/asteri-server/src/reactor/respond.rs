@@ -41,6 +41,9 @@ impl Reactor {
             return Sent::Gone;
         }
         connection.response_begun = true;
+        if connection.together {
+            self.send_together();
+        }
         self.send(key, bytes)
     }
 
@@ -69,8 +72,9 @@ impl Reactor {
         }
     }
 
-    /// Sends what the application's response has held back. Runs on: the standby thread, when a call has become long.
+    /// Sends what the application's response has held back, and what else waits for others. Runs on: the standby thread, when a call has become long.
     pub fn send_held(&mut self) {
+        self.send_together();
         // Whoever sends this turns the reactor next, which sends what streams have.
         if let Some(key) = self.current
             && self.connections.get_mut(key).is_some_and(|connection| connection.held)
@@ -259,7 +263,8 @@ impl Reactor {
         if key.is_stream() {
             return self.finish_stream_with(key, bytes);
         }
-        let sent = if bytes.is_empty() { Sent::Accepted } else { self.respond(key, bytes) };
+        let sent =
+            if bytes.is_empty() || self.put_together(key, bytes) { Sent::Accepted } else { self.respond(key, bytes) };
         self.finish_response(key, keep_alive);
         sent
     }
@@ -286,13 +291,16 @@ impl Reactor {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if connection.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty()) {
+        if connection.together {
+            connection.stage = Stage::Delivering { keep_alive };
+        } else if connection.outbox.as_ref().is_some_and(|outbox| !outbox.is_empty()) {
             connection.stage = Stage::Delivering { keep_alive };
             self.schedule(key);
         } else {
             connection.outbox = None;
             self.after_response(key, keep_alive);
         }
+        self.call_has_ended();
     }
 
     /// The application cannot complete its response: the client has to see that it is not whole.
@@ -301,6 +309,10 @@ impl Reactor {
             return self.abort_on_stream(key);
         }
         self.current = None;
+        if self.connections.get_mut(key).is_some_and(|connection| connection.together) {
+            // What was given before still goes to the client.
+            self.send_together();
+        }
         if self.connections.get_mut(key).is_some_and(|connection| connection.in_use()) {
             self.reset(key);
         }

@@ -49,7 +49,9 @@ impl Reactor {
         }
     }
 
+    /// Never with responses that wait for each other: their connections have no deadline of their own yet.
     pub(super) fn expire(&mut self, now: Moment) {
+        debug_assert!(self.together_since().is_none(), "whoever lets time pass has sent them");
         // Those that are back have been waiting for this look.
         self.take_handshakes();
         self.wheel.expire(now);

@@ -65,6 +65,7 @@ impl Reactor {
     ///
     /// The standby thread gets requests too, so that the caller decides; it [queues](Self::queue) them.
     pub fn next_request(&mut self, turner: Turner, scratch: &mut Scratch) -> Option<ReadyRequest> {
+        self.send_together_if_late();
         if turner == Turner::Application
             && let Some(request) = self.dequeue()
         {
@@ -72,6 +73,7 @@ impl Reactor {
             return Some(request);
         }
         loop {
+            self.send_together_if_late();
             if self.desk.as_ref().is_some_and(Desk::has_done) {
                 // All that has been fetched may be a long way, if each of it is a request.
                 self.take_handshakes();
@@ -94,6 +96,7 @@ impl Reactor {
                 }
             } else {
                 self.flush_touched();
+                self.rest();
                 return None;
             };
             let request = self.work(key, scratch);

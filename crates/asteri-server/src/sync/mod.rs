@@ -87,6 +87,7 @@ impl<'a, A: Application> Host<'a, A> {
                 drop(reactor);
                 let Returned { now, is_condemned } = self.answer(request, now);
                 if shared.is_quitting() {
+                    shared.lock().send_together();
                     return Ok(Left::Quit);
                 }
                 answered += 1;
@@ -126,6 +127,7 @@ impl<'a, A: Application> Host<'a, A> {
         while shared.control.is_condemned() && !shared.is_quitting() {
             let mut reactor = shared.lock();
             reactor.suspend_accepting(true);
+            reactor.send_together();
             reactor.poll();
             while let Some(mut request) = reactor.next_request(Turner::Standby, &mut self.scratch) {
                 let buffer = request.compact();

@@ -153,6 +153,7 @@ fn stand_in(shared: &Shared, standby: &Standby, call: u64, scratch: &mut Scratch
     let mut hung_answered = false;
     while standby.call.load(Ordering::SeqCst) == call && !standby.ended() {
         if shared.control.must_end() {
+            shared.lock().send_held();
             forks::leave(1);
         }
         let accept = shared.control.accept_while_busy();
