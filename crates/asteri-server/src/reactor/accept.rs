@@ -32,11 +32,84 @@ pub(super) struct Accepting {
     held: bool,
     /// After each connection it is the siblings' turn.
     rotating: bool,
+    /// How many connections an event is likely to stand for.
+    expected: Expected,
+    /// Whether requests come with their connections.
+    early: Early,
     /// Out of descriptors: when to try again.
     retry_at: Option<Moment>,
     noticed_at: Option<Moment>,
     /// Draining for good: when the accept queue is left alone even if it is not empty.
     finish_by: Option<Moment>,
+}
+
+/// How many connections to take for one event. To try a queue once too often costs a system call; one that is left with
+/// something in it makes another event.
+#[derive(Default)]
+struct Expected {
+    /// So many beside the first.
+    more: usize,
+    /// So many events pass before more are tried again ...
+    patience: u32,
+    /// ... and after the next failure so many.
+    longest: u32,
+}
+
+impl Expected {
+    /// At most so many events pass until it is noticed that more connections come now.
+    const LONGEST: u32 = 16;
+
+    fn count(&self) -> usize {
+        self.more + 1
+    }
+
+    /// So many were taken, and then the queue was seen to be empty or not.
+    fn note(&mut self, taken: usize, empty: bool) {
+        if empty {
+            self.more = taken.saturating_sub(1);
+            self.patience = self.longest;
+            self.longest = (self.longest * 2 + 1).min(Self::LONGEST);
+        } else if self.patience > 0 {
+            self.patience -= 1;
+        } else {
+            if self.more > 0 {
+                self.longest = 0;
+            }
+            self.more = (self.more * 2 + 1).min(usize::from(u16::MAX));
+        }
+    }
+}
+
+/// Whether a request is there when its connection is taken. That is usual over a network and with a server that has much to do;
+/// with an idle one on the same machine it is the exception, and the look would be for nothing.
+struct Early {
+    /// The last 32 looks, one bit for each.
+    seen: u32,
+    /// Connections since the last look that was made all the same.
+    skipped: u8,
+}
+
+impl Default for Early {
+    fn default() -> Self {
+        Self { seen: u32::MAX, skipped: 0 }
+    }
+}
+
+impl Early {
+    /// After so many connections that were not looked at, one is.
+    const SELDOM: u8 = 32;
+
+    fn note(&mut self, early: bool) {
+        self.seen = self.seen << 1 | u32::from(early);
+    }
+
+    fn is_worth_a_look(&mut self) -> bool {
+        if self.seen != 0 {
+            return true;
+        }
+        self.skipped = (self.skipped + 1) % Self::SELDOM;
+        self.skipped == 0
+    }
 }
 
 impl Accepting {
@@ -54,6 +127,8 @@ impl Accepting {
             suspended: false,
             held: false,
             rotating: false,
+            expected: Expected::default(),
+            early: Early::default(),
             retry_at: None,
             noticed_at: None,
             finish_by: None,
@@ -218,7 +293,11 @@ impl Reactor {
     /// A listener is readable. It is obeyed even while accepting is suspended (the event came in the same batch as the request
     /// that keeps us busy): the kernel has woken only us, so no sibling knows of the connection. We can still give it away.
     pub(super) fn accept(&mut self, index: usize) {
-        self.accept_from(index, self.settings.accept_batch);
+        let before = self.counters.accepted;
+        let rounds = self.accepting.expected.count().min(self.settings.accept_batch);
+        let empty = self.accept_from(index, rounds);
+        let taken = usize::try_from(self.counters.accepted - before).unwrap_or(usize::MAX);
+        self.accepting.expected.note(taken, empty);
         if !self.may_accept() {
             self.unwatch_listeners();
         } else if self.accepting.rotating {
@@ -240,7 +319,9 @@ impl Reactor {
                 Ok((socket, peer)) => {
                     self.counters.accepted += 1;
                     let place = u16::try_from(index).unwrap_or(u16::MAX);
-                    self.welcome(Connection::new(socket, peer, place, self.now), None);
+                    let mut connection = Connection::new(socket, peer, place, self.now);
+                    connection.readable = self.accepting.early.is_worth_a_look();
+                    self.welcome(connection, None);
                     continue;
                 }
                 Err(error) => error,
@@ -285,9 +366,17 @@ impl Reactor {
         if self.draining {
             self.limit_idle_time(key);
         }
-        // The request is often there already: try at once, and watch the socket only when it has to be waited for.
+        if !self.connections.get_mut(key).is_some_and(|connection| connection.readable) {
+            return self.schedule(key);
+        }
+        // The request may be there already: then the socket need not be watched.
         self.wake(key);
         self.woken_now += 1;
+    }
+
+    /// A connection was looked at for the first time: was there anything?
+    pub(super) fn note_first_look(&mut self, found: bool) {
+        self.accepting.early.note(found);
     }
 
     fn pause_accepting(&mut self, error: &io::Error) {
@@ -297,5 +386,52 @@ impl Reactor {
             self.accepting.noticed_at = Some(self.now);
             self.observer.notice(&Notice::CannotAccept(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_connection_per_event_costs_few_attempts_in_vain() {
+        let mut expected = Expected::default();
+        let mut vain = 0;
+        for _ in 0..1000 {
+            let attempts = expected.count();
+            vain += usize::from(attempts > 1);
+            expected.note(1, attempts > 1);
+        }
+        assert!(vain < 75, "{vain} of 1000");
+    }
+
+    #[test]
+    fn many_at_once_are_soon_taken_many_at_a_time() {
+        let mut expected = Expected::default();
+        for _ in 0..100 {
+            let attempts = expected.count();
+            expected.note(1, attempts > 1);
+        }
+        let mut events = 0;
+        while expected.count() < 16 {
+            expected.note(expected.count(), false);
+            events += 1;
+        }
+        assert!(events <= 16 + 4, "{events} events");
+        expected.note(3, true);
+        assert_eq!(expected.count(), 3);
+    }
+
+    #[test]
+    fn connections_are_looked_at_while_that_finds_something_and_seldom_otherwise() {
+        let mut early = Early::default();
+        for _ in 0..32 {
+            assert!(early.is_worth_a_look());
+            early.note(false);
+        }
+        let looks = (0..320).filter(|_| early.is_worth_a_look()).count();
+        assert_eq!(looks, 10);
+        early.note(true);
+        assert!(early.is_worth_a_look());
     }
 }

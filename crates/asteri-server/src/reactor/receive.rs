@@ -80,8 +80,13 @@ impl Content {
 impl Reactor {
     pub(super) fn receive(&mut self, key: Key, scratch: &mut Scratch) -> Option<ReadyRequest> {
         let mut reads = Reads::default();
+        let mut is_new = self.connections.get_mut(key).is_some_and(|connection| !connection.watched);
         loop {
-            let buffer = match self.next_input(key, &mut reads, scratch) {
+            let input = self.next_input(key, &mut reads, scratch);
+            if std::mem::take(&mut is_new) {
+                self.note_first_look(!matches!(input, Input::Nothing));
+            }
+            let buffer = match input {
                 Input::Bytes(buffer) => buffer,
                 Input::Nothing => break,
                 Input::Gone => return None,

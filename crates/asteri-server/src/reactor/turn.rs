@@ -32,6 +32,11 @@ impl Reactor {
         self.next_event < self.event_count
     }
 
+    /// How many events were fetched the last time.
+    pub fn fetched(&self) -> usize {
+        self.event_count
+    }
+
     /// Takes over events that were waited for outside the lock.
     pub fn take_events(&mut self, events: &[Event]) {
         debug_assert!(self.next_event == self.event_count, "the turner waits only when nothing is left to do");

@@ -46,6 +46,9 @@ pub fn run<A: Application>(worker: Worker<'_>, application: &mut A) -> io::Resul
     })
 }
 
+/// After more events than that there are likely to be others by now; after fewer, a look that does not wait is mostly for nothing.
+const FEW: usize = 4;
+
 /// After how many requests a worker that never rests brings its counters up to date.
 const BEAT_REQUESTS: u64 = 64;
 
@@ -106,6 +109,7 @@ impl<'a, A: Application> Host<'a, A> {
             if reactor.is_drained() {
                 return Ok(Left::Drained);
             }
+            busy &= reactor.fetched() > FEW;
             busy |= reactor.has_work() || reactor.is_due();
             let obey = reactor.take_control();
             let patience = if busy { Duration::ZERO } else { reactor.patience().map_or(BEAT, |time| time.min(BEAT)) };
