@@ -42,6 +42,8 @@ pub struct ArbiterOptions {
     pub umask: Option<u32>,
     /// If set, the permission bits of the files of Unix sockets, whatever the umask.
     pub socket_mode: Option<u32>,
+    /// Whether connections that say nothing are left to the kernel at first.
+    pub defer_accept: bool,
     /// Whether other servers may listen on the same ports.
     pub reuse_port: bool,
     /// User and group of the workers, by name or number.
@@ -103,6 +105,7 @@ impl Default for ArbiterOptions {
             control: None,
             umask: None,
             socket_mode: None,
+            defer_accept: false,
             reuse_port: false,
             user: None,
             group: None,
@@ -137,6 +140,7 @@ impl From<&Config> for ArbiterOptions {
             control: config.control_socket(),
             umask: config.umask(),
             socket_mode: config.uds_mode(),
+            defer_accept: config.defer_accept(),
             reuse_port: config.reuse_port(),
             user: config.user().map(str::to_owned),
             group: config.group().map(str::to_owned),
@@ -152,6 +156,7 @@ impl ArbiterOptions {
     /// How sockets are made; their files belong to `owner`.
     pub(super) fn listen(&self, owner: Option<(u32, u32)>) -> ListenOptions {
         let umask = self.socket_mode.map(|mode| !mode & 0o777).or(self.umask);
-        ListenOptions { backlog: self.backlog, umask: umask.unwrap_or(0), owner, reuse_port: self.reuse_port }
+        let (backlog, reuse_port, defer_accept) = (self.backlog, self.reuse_port, self.defer_accept);
+        ListenOptions { backlog, umask: umask.unwrap_or(0), owner, reuse_port, defer_accept }
     }
 }

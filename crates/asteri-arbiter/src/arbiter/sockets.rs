@@ -67,6 +67,7 @@ impl Sockets {
                 open.listener.set_speech(one.speech);
                 // A changed backlog takes effect at once. It worked when the socket was opened, so it works again.
                 let _ = open.listener.set_backlog(options.backlog);
+                open.listener.set_defer_accept(options.defer_accept);
                 self.current.push(open);
             }
         }

@@ -82,6 +82,12 @@ impl Config {
         i32::try_from(self.count("backlog")).unwrap_or(i32::MAX)
     }
 
+    /// Whether connections that say nothing are left to the kernel at first.
+    #[must_use]
+    pub fn defer_accept(&self) -> bool {
+        self.switch("defer_accept")
+    }
+
     /// Whether other servers may listen on the same ports.
     #[must_use]
     pub fn reuse_port(&self) -> bool {

@@ -58,6 +58,7 @@ fn rows() -> Vec<Row> {
         row("fd", &["--fd", "3"], None, binds, "fd://3"),
         row("uds_mode", &["--uds-mode", "660"], string("660"), |c| show(c.uds_mode()), "Some(432)"),
         row("reuse_port", &["--reuse-port"], on(), |c| show(c.reuse_port()), "true"),
+        row("defer_accept", &["--no-defer-accept"], off(), |c| show(c.defer_accept()), "false"),
         row("backlog", &["--backlog", "64"], int(64), |c| show(c.backlog()), "64"),
         row("workers", &["-w", "3"], int(3), |c| show(c.workers()), "3"),
         row("worker_class", &["-k", "gunicorn.workers.ggevent.GeventWorker"], string("gevent"), |c| show(c.worker_type()), "Some(Gevent)"),

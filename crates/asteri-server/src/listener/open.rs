@@ -25,11 +25,13 @@ pub struct ListenOptions {
     pub owner: Option<(u32, u32)>,
     /// Lets other servers listen on the same port too (`SO_REUSEPORT`).
     pub reuse_port: bool,
+    /// Leaves connections that say nothing to the kernel, see [`Listener::set_defer_accept`].
+    pub defer_accept: bool,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        ListenOptions { backlog: 2048, umask: 0, owner: None, reuse_port: false }
+        ListenOptions { backlog: 2048, umask: 0, owner: None, reuse_port: false, defer_accept: false }
     }
 }
 

@@ -7,6 +7,7 @@ use super::{HANDOVER_TOKEN, LISTENER_TOKEN, Reactor};
 use crate::connection::{Connection, Stage};
 use crate::listener::{Listener, ProxyProtocol, Speech};
 use crate::notice::Notice;
+use crate::sys::clock;
 use crate::sys::epoll::Interest;
 use crate::sys::socket::{self, AcceptFailure};
 use asteri_proto::proxy::Told;
@@ -19,6 +20,10 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_millis(100);
 /// At most one notice about missing descriptors in this time.
 const QUIET: Duration = Duration::from_secs(10);
+/// How long connections that only the kernel knows are waited for when nobody will listen any more: it gives them out after a second.
+const DEFERRED: Duration = Duration::from_millis(1500);
+/// From one round of emptying the queue, and one look for such connections, to the next.
+const LOOK: Duration = Duration::from_millis(25);
 
 pub(super) struct Accepting {
     listeners: Vec<Listener>,
@@ -41,6 +46,11 @@ pub(super) struct Accepting {
     noticed_at: Option<Moment>,
     /// Draining for good: when the accept queue is left alone even if it is not empty.
     finish_by: Option<Moment>,
+    /// Draining for good: when to go on with that.
+    again_at: Option<Moment>,
+    /// Draining for good: ports at which there may be connections that only the kernel knows, and when to look for them again.
+    deferring: Vec<u16>,
+    look_at: Moment,
 }
 
 /// How many connections to take for one event. To try a queue once too often costs a system call; one that is left with
@@ -132,18 +142,44 @@ impl Accepting {
             retry_at: None,
             noticed_at: None,
             finish_by: None,
+            again_at: None,
+            deferring: Vec::new(),
+            look_at: Moment(0),
         }
     }
 
     pub fn retry_at(&self) -> Option<Moment> {
-        match (self.retry_at, self.finish_by) {
-            (Some(retry), Some(finish)) => Some(retry.min(finish)),
-            (retry, finish) => retry.or(finish),
-        }
+        // While others are to have the connections, nothing is to be done.
+        let again_at = self.again_at.filter(|_| !self.suspended);
+        [self.retry_at, self.finish_by, again_at].into_iter().flatten().min()
     }
 
-    pub fn finish_by(&mut self, deadline: Moment) {
-        self.finish_by = Some(deadline);
+    /// The accept queue is to be emptied and then closed, within `time`; where connections are left to the kernel at first, these have to
+    /// come out.
+    pub fn finish(&mut self, now: Moment, time: Duration) {
+        self.deferring = self.listeners.iter().filter_map(Listener::defers_at).collect();
+        let time = if self.deferring.is_empty() { time } else { time.max(DEFERRED) };
+        self.finish_by = Some(now + time);
+        self.again_at = Some(now);
+    }
+
+    /// Whether there may be connections that only the kernel knows. That is not looked at all the time, as the kernel's list may be long.
+    fn may_have_deferred(&mut self) -> bool {
+        if self.deferring.is_empty() {
+            return false;
+        }
+        let begun = clock::now();
+        if begun < self.look_at {
+            return true;
+        }
+        let found = socket::has_deferred(&self.deferring).unwrap_or(true);
+        if found {
+            let ended = clock::now();
+            self.look_at = ended + LOOK.max(ended.saturating_since(begun) * 10);
+        } else {
+            self.deferring.clear();
+        }
+        found
     }
 
     pub fn is_closed(&self) -> bool {
@@ -189,6 +225,7 @@ impl Reactor {
         self.unwatch_listeners();
         self.accepting.listeners.clear();
         self.accepting.finish_by = None;
+        self.accepting.again_at = None;
         self.accepting.retry_at = None;
     }
 
@@ -281,12 +318,15 @@ impl Reactor {
             return;
         }
         let rounds = if out_of_time { usize::MAX } else { self.settings.accept_batch };
-        let mut all_empty = true;
+        // Before the queue is looked at: that is where they are when they are not found here any more.
+        let mut all_empty = out_of_time || !self.accepting.may_have_deferred();
         for index in 0..self.accepting.listeners.len() {
             all_empty &= self.accept_from(index, rounds);
         }
         if all_empty || out_of_time {
             self.close_listeners();
+        } else {
+            self.accepting.again_at = Some(self.now + LOOK);
         }
     }
 

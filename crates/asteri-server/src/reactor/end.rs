@@ -17,7 +17,7 @@ impl Reactor {
         self.now = clock::now();
         self.draining = true;
         if empty_queue && !self.is_held() {
-            self.accepting.finish_by(self.now + self.settings.drain_accept);
+            self.accepting.finish(self.now, self.settings.drain_accept);
         } else {
             self.close_listeners();
         }

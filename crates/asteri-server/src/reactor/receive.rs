@@ -5,7 +5,7 @@
 
 use super::http2::Opening;
 use super::{Reactor, SCRATCH, Scratch};
-use crate::connection::{Partial, Stage};
+use crate::connection::{Connection, Partial, Stage};
 use crate::content::{Body, Collector};
 use crate::notice::Notice;
 use crate::request::ReadyRequest;
@@ -80,7 +80,8 @@ impl Content {
 impl Reactor {
     pub(super) fn receive(&mut self, key: Key, scratch: &mut Scratch) -> Option<ReadyRequest> {
         let mut reads = Reads::default();
-        let mut is_new = self.connections.get_mut(key).is_some_and(|connection| !connection.watched);
+        let is_new = |connection: &mut Connection| !connection.watched && connection.tls.is_none();
+        let mut is_new = self.connections.get_mut(key).is_some_and(is_new);
         loop {
             let input = self.next_input(key, &mut reads, scratch);
             if std::mem::take(&mut is_new) {

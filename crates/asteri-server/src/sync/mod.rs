@@ -83,7 +83,7 @@ impl<'a, A: Application> Host<'a, A> {
         let mut answered = 0u64;
         loop {
             let mut reactor = shared.lock();
-            // With the interpreter kept: as long as there are events, letting go of it would only cost time.
+            // With the interpreter kept: as long as there are many events, letting go of it would only cost time.
             let mut busy = reactor.poll();
             while let Some(request) = reactor.next_request(Turner::Application, &mut self.scratch) {
                 let now = reactor.now();
@@ -110,7 +110,7 @@ impl<'a, A: Application> Host<'a, A> {
                 return Ok(Left::Drained);
             }
             busy &= reactor.fetched() > FEW;
-            busy |= reactor.has_work() || reactor.is_due();
+            busy |= reactor.has_work() || reactor.has_events() || reactor.is_due();
             let obey = reactor.take_control();
             let patience = if busy { Duration::ZERO } else { reactor.patience().map_or(BEAT, |time| time.min(BEAT)) };
             drop(reactor);

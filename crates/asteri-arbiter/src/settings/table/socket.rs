@@ -83,6 +83,19 @@ The kernel cuts the number to `net.core.somaxconn`.",
         ..BASE
     },
     Setting {
+        name: "defer_accept",
+        flags: &["--defer-accept"],
+        kind: Kind::Switch,
+        default: Initial::Text("true"),
+        help: "\
+Leave TCP connections to the kernel until their first byte comes
+This is `TCP_DEFER_ACCEPT`. A connection that brings one request, as from a proxy that keeps none open, then wakes a worker once and \
+not twice. Those that say nothing are taken after about a second, also when the server stops. Sockets that were passed to \
+the server stay as they are (systemd has `DeferAcceptSec=`).",
+        off_help: "Take TCP connections as soon as they are made",
+        ..BASE
+    },
+    Setting {
         name: "reuse_port",
         flags: &["--reuse-port"],
         kind: Kind::Switch,
