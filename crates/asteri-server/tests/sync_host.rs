@@ -372,3 +372,20 @@ fn parts_that_come_at_once_are_sent_soon_even_if_the_application_then_pauses() {
     get(&mut stream, "/");
     assert_eq!(read_response(&mut stream).status, 200);
 }
+
+#[test]
+fn a_full_worker_takes_the_next_connection_as_soon_as_there_is_room() {
+    let server = Server::start_with(|settings| settings.max_connections = 1);
+    let begun = Instant::now();
+    for _ in 0..10 {
+        let mut first = server.connect();
+        get(&mut first, "/");
+        assert_eq!(read_response(&mut first).status, 200);
+        let mut second = server.connect();
+        get(&mut second, "/");
+        drop(first);
+        assert_eq!(read_response(&mut second).status, 200);
+    }
+    // It looks again after a second in any case.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}

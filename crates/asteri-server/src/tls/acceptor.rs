@@ -28,7 +28,7 @@ pub struct Acceptor {
 
 /// What new connections get.
 pub(crate) struct Current {
-    config: Arc<ServerConfig>,
+    pub(super) config: Arc<ServerConfig>,
     pub(super) certificates: Arc<ServerCertificates>,
     /// Clients are asked for certificates.
     pub(super) asks: bool,

@@ -214,3 +214,48 @@ pub(super) fn process(
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::details::ServerCertificates;
+    use super::super::material::Material;
+    use super::*;
+    use rustls::ServerConfig;
+    use rustls::crypto::ring;
+    use rustls::server::ResolvesServerCertUsingSni;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn session() -> Session {
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        let config = Arc::new(config);
+        let certificates = Arc::new(ServerCertificates::new(&Material::default()));
+        let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        Session::new(tls, Arc::new(Current { config, certificates, asks: false }), PATIENCE, Moment(0))
+    }
+
+    #[test]
+    fn a_handshake_that_waits_for_us_gets_the_time_back() {
+        let mut session = session();
+        assert_eq!(session.handshake_deadline(), Some(Moment(5000)));
+        let (tls, waiting) = session.depart(Moment(1000)).unwrap();
+        assert!(session.is_away() && waiting.strong_count() == 1);
+        assert_eq!(session.rejoin(tls, Ok(false), Moment(4000)), Ok(Progress::Goes));
+        assert!(!session.is_away() && waiting.strong_count() == 0);
+        assert_eq!(session.handshake_deadline(), Some(Moment(8000)));
+    }
+
+    #[test]
+    fn small_pieces_do_not_renew_it_for_ever() {
+        let mut session = session();
+        for round in 0..100 {
+            let (tls, _) = session.depart(Moment(round * 10_000)).unwrap();
+            session.rejoin(tls, Ok(false), Moment(round * 10_000 + 9_000)).unwrap();
+        }
+        assert_eq!(session.handshake_deadline(), Some(Moment(5000) + PATIENCE * GRACES));
+    }
+}
