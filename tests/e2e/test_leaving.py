@@ -172,3 +172,25 @@ def test_signals_for_the_arbiter_do_nothing_to_workers(serve):
     assert server.fetch().status == 200
     assert server.worker_pids() == before
     wait_until(lambda: not proc.zombies_of(server.pid), "no zombies")
+
+
+def test_a_worker_that_has_emptied_the_queue_leaves_at_once(serve):
+    """It looks again after one second or one and a half in any case."""
+
+    def left() -> float:
+        server = serve("basic:app", "--keep-alive", "60", workers=2)
+        workers = server.worker_pids()
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        clients = [server.connect().send(encode("GET", "/", {"Connection": "close"})) for _ in range(9)]
+        server.kill(signal.SIGTERM)
+        server.log.wait_for("Shutting down")
+        begun = time.monotonic()
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+        for client in clients:
+            assert client.response().status == 200
+        assert server.wait_exit() == 0
+        return time.monotonic() - begun
+
+    assert any(left() < 0.9 for _ in range(4)), "it waited for nothing"
