@@ -51,6 +51,8 @@ pub(super) struct Accepting {
     /// Draining for good: ports at which there may be connections that only the kernel knows, and when to look for them again.
     deferring: Vec<u16>,
     look_at: Moment,
+    /// The last look found none.
+    found_none: bool,
 }
 
 /// How many connections to take for one event. To try a queue once too often costs a system call; one that is left with
@@ -145,6 +147,7 @@ impl Accepting {
             again_at: None,
             deferring: Vec::new(),
             look_at: Moment(0),
+            found_none: false,
         }
     }
 
@@ -173,13 +176,15 @@ impl Accepting {
             return true;
         }
         let found = socket::has_deferred(&self.deferring).unwrap_or(true);
-        if found {
-            let ended = clock::now();
-            self.look_at = ended + LOOK.max(ended.saturating_since(begun) * 10);
-        } else {
+        if !found && self.found_none {
             self.deferring.clear();
+            return false;
         }
-        found
+        // The list is read in pieces while it changes, so that one look may miss a connection.
+        self.found_none = !found;
+        let ended = clock::now();
+        self.look_at = ended + LOOK.max(ended.saturating_since(begun) * 10);
+        true
     }
 
     pub fn is_closed(&self) -> bool {
