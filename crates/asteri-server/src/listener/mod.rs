@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
-use crate::sys::{listen, socket};
+use crate::sys::{deferred, listen};
 
 mod open;
 mod options;
@@ -216,13 +216,13 @@ impl Listener {
     /// A socket that is known by its number stays as it is, and so does a Unix socket.
     pub fn set_defer_accept(&self, on: bool) {
         if matches!(self.spec, BindSpec::Tcp { .. }) {
-            socket::set_defer_accept(self.socket.as_fd(), on);
+            deferred::set_defer_accept(self.socket.as_fd(), on);
         }
     }
 
     /// The port at which there may be connections that only the kernel knows.
     pub(crate) fn defers_at(&self) -> Option<u16> {
-        self.ip().filter(|_| socket::defers_accept(self.socket.as_fd())).map(|address| address.port())
+        self.ip().filter(|_| deferred::defers_accept(self.socket.as_fd())).map(|address| address.port())
     }
 
     /// Removes the file of a Unix socket that [`open`](Self::open) made, if the name still means that very file.

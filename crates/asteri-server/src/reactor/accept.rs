@@ -7,9 +7,9 @@ use super::{HANDOVER_TOKEN, LISTENER_TOKEN, Reactor};
 use crate::connection::{Connection, Stage};
 use crate::listener::{Listener, ProxyProtocol, Speech};
 use crate::notice::Notice;
-use crate::sys::clock;
 use crate::sys::epoll::Interest;
 use crate::sys::socket::{self, AcceptFailure};
+use crate::sys::{clock, deferred};
 use asteri_proto::proxy::Told;
 use asteri_proto::time::Moment;
 use std::io;
@@ -175,7 +175,7 @@ impl Accepting {
         if begun < self.look_at {
             return true;
         }
-        let found = socket::has_deferred(&self.deferring).unwrap_or(true);
+        let found = deferred::has_deferred(&self.deferring).unwrap_or(true);
         if !found && self.found_none {
             self.deferring.clear();
             return false;

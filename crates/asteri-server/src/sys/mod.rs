@@ -4,6 +4,7 @@
 
 pub mod channel;
 pub mod clock;
+pub mod deferred;
 pub mod epoll;
 pub mod eventfd;
 pub mod forks;

@@ -1,8 +1,7 @@
 //! Connected sockets: accept, receive, send, sendfile, close.
 
 use super::{check, check_size};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -121,66 +120,7 @@ pub fn set_nodelay(socket: BorrowedFd<'_>) {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
 }
 
-/// For how long a connection that says nothing is left to the kernel, in seconds: the shortest time that there is.
-const DEFERRED: libc::c_int = 1;
-
-/// Has the kernel keep connections of a listener to itself until their first byte has come, or for about a second; or gives them out as
-/// soon as they are made. Failure means that this is no TCP socket, which is fine.
-pub fn set_defer_accept(listener: BorrowedFd<'_>, on: bool) {
-    set_option(listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, if on { DEFERRED } else { 0 });
-}
-
-/// Whether the kernel keeps connections of a listener.
-#[must_use]
-pub fn defers_accept(listener: BorrowedFd<'_>) -> bool {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: value and length describe a writable c_int.
-    let failed = unsafe {
-        libc::getsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_DEFER_ACCEPT,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    failed == 0 && value > 0
-}
-
-/// Whether there are connections to any of these ports that the kernel keeps to itself. A listener that is closed takes them along.
-///
-/// # Errors
-/// When it cannot be found out.
-pub fn has_deferred(ports: &[u16]) -> io::Result<bool> {
-    for path in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
-        let table = match File::open(path) {
-            Ok(table) => BufReader::new(table),
-            // Of a machine without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.ends_with('6') => continue,
-            Err(error) => return Err(error),
-        };
-        if table_has_deferred(table, ports)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn table_has_deferred(table: impl BufRead, ports: &[u16]) -> io::Result<bool> {
-    for line in table.lines() {
-        // `0: 0100007F:1F90 0100007F:D2C4 03 …`: number, own address, the other's, state, of which 3 is SYN_RECV.
-        let line = line?;
-        let mut words = line.split_ascii_whitespace().skip(1);
-        let own = words.next().and_then(|own| u16::from_str_radix(own.rsplit(':').next()?, 16).ok());
-        if words.nth(1) == Some("03") && own.is_some_and(|own| ports.contains(&own)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
+pub(super) fn set_option(socket: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
     // SAFETY: the value is a readable c_int of the length that is passed.
     unsafe {
         libc::setsockopt(
@@ -343,45 +283,4 @@ pub fn descriptor_limit() -> usize {
     // SAFETY: `limit` is a valid rlimit to write to.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     if result < 0 { 1024 } else { usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd;
-
-    #[test]
-    fn a_deferred_connection_is_known_until_it_says_something() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        set_defer_accept(listener.as_fd(), true);
-        assert!(defers_accept(listener.as_fd()) && !has_deferred(&[port]).unwrap());
-        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        // Unless this thread has been kept from going on for the second for which the connection is kept.
-        let deferred = has_deferred(&[1, port]).unwrap();
-        assert!(deferred || listener.accept().is_ok());
-        if deferred {
-            assert!(!has_deferred(&[port ^ 1]).unwrap());
-            client.write_all(b"x").unwrap();
-            listener.set_nonblocking(false).unwrap();
-            assert!(listener.accept().is_ok());
-        }
-        assert!(!has_deferred(&[port]).unwrap());
-        set_defer_accept(listener.as_fd(), false);
-        assert!(!defers_accept(listener.as_fd()));
-    }
-
-    #[test]
-    fn only_the_state_and_the_own_port_count() {
-        let table = |line: &str| format!("  sl  local_address rem_address   st tx_queue rx_queue\n{line}\n");
-        let finds = |line: &str, port| table_has_deferred(table(line).as_bytes(), &[1, port]).unwrap();
-        let line = "   0: 0100007F:1F90 0100007F:D2C4 03 00000000:00000000 01:00000063 00000000     0        0 0 1";
-        assert!(finds(line, 8080));
-        assert!(!finds(line, 0xD2C4) && !finds(line, 80) && !finds(&line.replace(" 03 ", " 01 "), 8080));
-        assert!(finds(&line.replace("0100007F:1F90", "00000000000000000000000001000000:0050"), 80));
-        assert!(!finds("", 80) && !finds("nonsense", 80));
-    }
 }
