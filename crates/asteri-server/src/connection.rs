@@ -101,7 +101,7 @@ pub(crate) struct Connection {
     pub woken: bool,
     /// The peer has closed its sending side (or more).
     pub peer_closed: bool,
-    /// When that was noticed.
+    /// The earliest moment at which it can have done so.
     pub closed_at: Moment,
     /// The request that is being answered is a HEAD request.
     pub is_head: bool,

@@ -7,6 +7,7 @@
 //! request wakes nobody while the application threads are seen to be at work: the next one that is done takes it. Only
 //! when none of them has come by for [`PATIENCE`] are as many woken as there are requests.
 
+use crate::content::Body;
 use crate::host::{Application, BEAT, Left, Shared, Worker};
 use crate::reactor::{Batching, EVENTS, Reactor, Scratch, Turner};
 use crate::request::ReadyRequest;
@@ -92,6 +93,7 @@ impl Pool {
         let mut prodded = beaten;
         loop {
             let mut reactor = shared.lock();
+            reactor.reclaim(&mut scratch);
             reactor.poll();
             // One event at a time, as an application thread may want to send.
             while let Some(mut request) = reactor.next_request(Turner::Standby, &mut scratch) {
@@ -194,8 +196,9 @@ impl Pool {
     pub fn serve<A: Application>(&self, application: &mut A) {
         let shared = &self.shared;
         let mut responder = Box::new(Responder::new(Arc::clone(shared), A::block));
-        while let Some(request) = self.take::<A>() {
-            self.answer(request, application, &mut responder);
+        let mut next = None;
+        while let Some(request) = next.take().or_else(|| self.take::<A>()) {
+            next = self.answer(request, application, &mut responder);
         }
     }
 
@@ -231,7 +234,13 @@ impl Pool {
         next
     }
 
-    fn answer<A: Application>(&self, mut request: ReadyRequest, application: &mut A, responder: &mut Responder) {
+    /// Runs a request; returns the next one if there is one.
+    fn answer<A: Application>(
+        &self,
+        mut request: ReadyRequest,
+        application: &mut A,
+        responder: &mut Responder,
+    ) -> Option<ReadyRequest> {
         let shared = &self.shared;
         responder.arm(&request);
         shared.control.request_begins(&request);
@@ -241,10 +250,18 @@ impl Pool {
             forks::leave(i32::from(outcome.is_err()));
         }
         shared.control.request_ends();
+        // A file that it was kept in may take a while to go.
+        request.body = Body::Empty;
+        let mut reactor = shared.lock();
+        reactor.give_back(request);
         // What follows on this connection is nothing that the I/O thread would hear of while it waits.
-        if shared.lock().call_back(shared.is_draining()) {
+        let wanted = reactor.call_back(shared.is_draining());
+        let next = self.pop(&mut reactor);
+        drop(reactor);
+        if wanted {
             shared.wake.wake();
         }
+        next
     }
 
     // ---- the main thread

@@ -62,6 +62,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use together::Together;
+use turn::Turns;
 pub(crate) use websocket::WebSocket;
 
 /// Events taken from the kernel at a time. Also the bound on the work between two looks at the clock.
@@ -103,6 +104,8 @@ pub(crate) struct Reactor {
     woken_now: usize,
     /// Complete requests that wait for the application, in the order in which they were complete.
     queue: VecDeque<ReadyRequest>,
+    /// Requests that other threads than the turner have answered: memory to be used again.
+    answered: Vec<ReadyRequest>,
     /// The connection whose request the application has.
     current: Option<Key>,
     accepting: Accepting,
@@ -115,6 +118,7 @@ pub(crate) struct Reactor {
     /// has really passed. After this process was suspended for a while, the clock alone would condemn clients whose bytes
     /// came in time.
     fetched: Moment,
+    turns: Turns,
     date: DateCache,
     settings: Arc<Settings>,
     observer: Arc<dyn Observer>,
@@ -197,6 +201,7 @@ impl Reactor {
             woken: VecDeque::new(),
             woken_now: 0,
             queue: VecDeque::new(),
+            answered: Vec::new(),
             current: None,
             accepting: Accepting::new(listeners),
             handover,
@@ -204,6 +209,7 @@ impl Reactor {
             draining: false,
             now,
             fetched: now,
+            turns: Turns::new(now),
             date: DateCache::new(),
             settings,
             observer,

@@ -1,6 +1,7 @@
 //! Requests between the reactor and the application: those that wait for it, and those that it keeps.
 
-use super::Reactor;
+use super::scratch::BLANKS;
+use super::{Reactor, Scratch};
 use crate::request::ReadyRequest;
 use crate::slab::Key;
 use crate::sys::clock;
@@ -9,13 +10,9 @@ use std::time::Duration;
 
 impl Reactor {
     /// Lets a complete request wait for the application.
-    pub fn enqueue(&mut self, mut request: ReadyRequest) {
+    pub fn enqueue(&mut self, request: ReadyRequest) {
         // Watched, so that a client which leaves while it waits is noticed.
         self.schedule(request.key);
-        if let Some(connection) = self.connections.get_mut(request.key) {
-            // Its end may have come with the request and not have been read: then it waits for the answer all the same.
-            request.half_closed |= connection.pending() == Pending::End;
-        }
         self.queue.push_back(request);
     }
 
@@ -33,6 +30,20 @@ impl Reactor {
             }
         }
         None
+    }
+
+    /// Takes back what an answered request was made of, for the turner.
+    pub fn give_back(&mut self, request: ReadyRequest) {
+        if self.answered.len() < BLANKS {
+            self.answered.push(request);
+        }
+    }
+
+    /// Lets the turner have what has been given back.
+    pub fn reclaim(&mut self, scratch: &mut Scratch) {
+        for request in self.answered.drain(..) {
+            scratch.recycle(request);
+        }
     }
 
     /// For how long the first of the requests that wait for the application has done so.

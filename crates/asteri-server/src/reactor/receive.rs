@@ -23,7 +23,7 @@ use std::time::Duration;
 pub(super) const READS: usize = 4;
 
 /// A client that closes its sending side so soon after its request does not do so for lack of patience.
-const TOGETHER: Duration = Duration::from_millis(50);
+pub(super) const TOGETHER: Duration = Duration::from_millis(50);
 
 /// Our own failure, told to the client in the same way as its own.
 pub(super) const CONTENT_NOT_STORED: ProtocolError = ProtocolError {
@@ -455,7 +455,7 @@ impl Reactor {
             return false;
         }
         // A client that closes its sending side and waits for the answer looks like one that left. It is taken for the
-        // former when it closed together with the request, or asked for the connection to be closed anyway.
+        // former when it may have closed together with the request, or asked for the connection to be closed anyway.
         let together = request.half_closed || connection.closed_at <= request.arrived + TOGETHER;
         let left = connection.peer_closed && !together && request.head.keep_alive;
         if left {

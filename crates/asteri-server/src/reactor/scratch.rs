@@ -10,7 +10,7 @@ pub(crate) const SCRATCH: usize = 64 * 1024;
 /// The buffer of a request that is kept with it, in bytes.
 const LARGEST: usize = 4096;
 /// Requests that are kept to be used again: as many as a client of HTTP/2 commonly makes at a time.
-const BLANKS: usize = 64;
+pub(super) const BLANKS: usize = 64;
 
 /// A receive buffer and requests to parse into: one set per thread, used again and again.
 pub(crate) struct Scratch {
