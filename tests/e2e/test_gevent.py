@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -139,6 +140,20 @@ def test_worker_connections_bounds_the_requests_in_the_application(gevent):
     server = gevent("--worker-connections", "3")
     answers, _ = all_at_once(server, ["/count?s=0.1"] * 12)
     assert max(map(int, answers)) == 3
+
+
+def test_a_client_that_shut_its_sending_side_down_waits_its_turn(gevent):
+    """The hub comes by so seldom that it sees the client's end long after the request."""
+    server = gevent("--worker-connections", "1")
+    with server.connect() as busy, contextlib.ExitStack() as stack:
+        busy.send(encode("GET", "/grind?s=1"))
+        time.sleep(0.2)
+        patient = [stack.enter_context(server.connect()) for _ in range(5)]
+        for connection in patient:
+            connection.send(encode("GET", "/hello")).half_close()
+        assert busy.response().text == "ground"
+        for connection in patient:
+            assert connection.response().text == "hello"
 
 
 def test_a_worker_asks_itself(gevent):

@@ -101,7 +101,7 @@ pub(crate) struct Connection {
     pub woken: bool,
     /// The peer has closed its sending side (or more).
     pub peer_closed: bool,
-    /// The earliest moment at which it can have done so.
+    /// The earliest moment at which it can have done so; with an event loop, when that was noticed.
     pub closed_at: Moment,
     /// The request that is being answered is a HEAD request.
     pub is_head: bool,

@@ -253,11 +253,12 @@ impl Pool {
         // A file that it was kept in may take a while to go.
         request.body = Body::Empty;
         let mut reactor = shared.lock();
-        reactor.give_back(request);
+        let surplus = reactor.give_back(request);
         // What follows on this connection is nothing that the I/O thread would hear of while it waits.
         let wanted = reactor.call_back(shared.is_draining());
         let next = self.pop(&mut reactor);
         drop(reactor);
+        drop(surplus);
         if wanted {
             shared.wake.wake();
         }

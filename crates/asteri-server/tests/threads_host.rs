@@ -82,13 +82,29 @@ fn a_queued_request_whose_client_has_left_is_skipped() {
     server.wait_for_calls(1);
     let mut gone = server.connect();
     gone.write_all(get("/").as_bytes()).unwrap();
-    // It has to be in the queue before it leaves.
-    std::thread::sleep(Duration::from_millis(100));
+    // It has to be in the queue for a while before it leaves.
+    std::thread::sleep(Duration::from_millis(250));
     drop(gone);
     assert_eq!(read_response(&mut first).status, 200);
     first.write_all(get("/").as_bytes()).unwrap();
     assert_eq!(read_response(&mut first).status, 200);
     assert_eq!(server.calls(), 2);
+}
+
+#[test]
+fn a_client_that_closes_its_side_with_the_request_waits_its_turn() {
+    let server = Server::start_threads(1, |_| {});
+    let mut first = server.connect();
+    first.write_all(get("/sleep/300").as_bytes()).unwrap();
+    server.wait_for_calls(1);
+    let mut half: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    for stream in &mut half {
+        stream.write_all(get("/").as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    for stream in &mut half {
+        assert_eq!(read_response(stream).status, 200);
+    }
 }
 
 #[test]

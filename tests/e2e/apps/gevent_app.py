@@ -58,6 +58,17 @@ def view_wait(environ, start_response, s="0.2", how="gevent"):
     return "waited"
 
 
+def view_grind(environ, start_response, s="0.5"):
+    """Lets others run all the time, but not for long."""
+    end = time.monotonic() + float(s)
+    while time.monotonic() < end:
+        pause = time.monotonic() + 0.06
+        while time.monotonic() < pause:
+            pass
+        gevent.sleep(0)
+    return "ground"
+
+
 def view_count(environ, start_response, s="0.2"):
     """How many of these are under way, and were at most."""
     counts["now"] += 1

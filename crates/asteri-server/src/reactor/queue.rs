@@ -10,9 +10,15 @@ use std::time::Duration;
 
 impl Reactor {
     /// Lets a complete request wait for the application.
-    pub fn enqueue(&mut self, request: ReadyRequest) {
+    pub fn enqueue(&mut self, mut request: ReadyRequest) {
         // Watched, so that a client which leaves while it waits is noticed.
         self.schedule(request.key);
+        if self.batching.is_hosted()
+            && let Some(connection) = self.connections.get_mut(request.key)
+        {
+            // Its end may have come with the request and not have been read: then it waits for the answer all the same.
+            request.half_closed |= connection.pending() == Pending::End;
+        }
         self.queue.push_back(request);
     }
 
@@ -33,10 +39,13 @@ impl Reactor {
     }
 
     /// Takes back what an answered request was made of, for the turner.
-    pub fn give_back(&mut self, request: ReadyRequest) {
-        if self.answered.len() < BLANKS {
-            self.answered.push(request);
+    /// Returns it if there are enough.
+    pub fn give_back(&mut self, request: ReadyRequest) -> Option<ReadyRequest> {
+        if self.answered.len() >= BLANKS {
+            return Some(request);
         }
+        self.answered.push(request);
+        None
     }
 
     /// Lets the turner have what has been given back.

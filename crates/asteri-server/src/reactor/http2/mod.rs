@@ -107,3 +107,10 @@ pub(crate) enum Batching {
     /// At the end of the host's turn. Those that come outside of one: when the client has no other at work, or with the next.
     Turn { inside: bool },
 }
+
+impl Batching {
+    /// The turner is an event loop, which does other things, too.
+    pub fn is_hosted(self) -> bool {
+        matches!(self, Self::Turn { .. })
+    }
+}
