@@ -279,3 +279,17 @@ impl Reactor {
         std::mem::take(&mut self.timer_ready)
     }
 }
+
+#[cfg(test)]
+impl Reactor {
+    /// One that listens at the address that is returned.
+    fn listening() -> (Self, std::net::SocketAddr) {
+        use crate::listener::{BindSpec, ListenOptions};
+        let spec: BindSpec = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::open(&spec, &ListenOptions::default()).unwrap();
+        let address = listener.ip().unwrap();
+        let (epoll, settings) = (Arc::new(Epoll::new().unwrap()), Arc::new(Settings::default()));
+        let reactor = Self::new(epoll, vec![listener], None, &[], settings, Arc::new(crate::notice::Ignore)).unwrap();
+        (reactor, address)
+    }
+}

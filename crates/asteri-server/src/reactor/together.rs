@@ -215,16 +215,11 @@ impl Reactor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{BindSpec, ListenOptions, Listener};
-    use crate::notice::Ignore;
     use crate::reactor::{Scratch, Turner};
     use crate::request::ReadyRequest;
-    use crate::settings::Settings;
-    use crate::sys::epoll::Epoll;
     use crate::sys::socket::Peer;
     use std::io::{ErrorKind, Read, Write};
     use std::net::TcpStream;
-    use std::sync::Arc;
 
     const EVEN: Lately = Lately(0);
     const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -238,12 +233,7 @@ mod tests {
     impl Table {
         /// So many clients, each of which has sent a request.
         fn with(clients: usize) -> Self {
-            let spec: BindSpec = "127.0.0.1:0".parse().unwrap();
-            let listener = Listener::open(&spec, &ListenOptions::default()).unwrap();
-            let address = listener.ip().unwrap();
-            let epoll = Arc::new(Epoll::new().unwrap());
-            let settings = Arc::new(Settings::default());
-            let mut reactor = Reactor::new(epoll, vec![listener], None, &[], settings, Arc::new(Ignore)).unwrap();
+            let (mut reactor, address) = Reactor::listening();
             reactor.together.lately = EVEN;
             let mut table = Self { reactor, scratch: Scratch::new(), clients: Vec::new() };
             for _ in 0..clients {

@@ -278,14 +278,9 @@ impl Reactor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::{BindSpec, ListenOptions, Listener};
-    use crate::notice::Ignore;
     use crate::reactor::receive::TOGETHER;
-    use crate::settings::Settings;
-    use crate::sys::epoll::Epoll;
     use std::io::Write;
     use std::net::{Shutdown, TcpStream};
-    use std::sync::Arc;
 
     #[test]
     fn an_event_may_have_been_there_since_the_last_fetch_that_brought_all() {
@@ -301,12 +296,7 @@ mod tests {
     /// Whether a client is answered that closes its sending side: before its request is read by a thread that is late, or while the
     /// request waits for the application.
     fn is_answered(while_it_waits: bool) -> bool {
-        let spec: BindSpec = "127.0.0.1:0".parse().unwrap();
-        let listener = Listener::open(&spec, &ListenOptions::default()).unwrap();
-        let address = listener.ip().unwrap();
-        let epoll = Arc::new(Epoll::new().unwrap());
-        let settings = Arc::new(Settings::default());
-        let mut reactor = Reactor::new(epoll, vec![listener], None, &[], settings, Arc::new(Ignore)).unwrap();
+        let (mut reactor, address) = Reactor::listening();
         let mut scratch = Scratch::new();
         let mut client = TcpStream::connect(address).unwrap();
         while reactor.open_connections() == 0 {
