@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -38,8 +39,15 @@ class Browser:
         # Chromium's own sandbox does not work for root, or in most containers; the pages are the tests' own.
         command = ["chromium", *FLAGS, LOOPBACK, "--no-sandbox", f"--user-data-dir={folder}", "about:blank"]
         self.log = (folder.parent / "chromium.log").open("w+")
+        # It would leave a folder behind each time. The path is short, as there is a socket in it.
+        self.leavings = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
         self.process = subprocess.Popen(
-            command, stderr=self.log, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+            command,
+            env=os.environ | {"TMPDIR": self.leavings.name},
+            stderr=self.log,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         # Nothing of it may outlive the tests, whatever becomes of it.
         self.guard = threading.Timer(600, self.kill)
@@ -74,6 +82,7 @@ class Browser:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        self.leavings.cleanup()
 
     def ask(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         number = next(self.numbers)
