@@ -143,7 +143,7 @@ def test_worker_connections_bounds_the_requests_in_the_application(gevent):
 
 
 def test_a_client_that_shut_its_sending_side_down_waits_its_turn(gevent):
-    """The hub comes by so seldom that it sees the client's end long after the request."""
+    """It looks like one that has left while it waited."""
     server = gevent("--worker-connections", "1")
     with server.connect() as busy, contextlib.ExitStack() as stack:
         busy.send(encode("GET", "/grind?s=1"))

@@ -118,6 +118,7 @@ pub(crate) struct Reactor {
     /// has really passed. After this process was suspended for a while, the clock alone would condemn clients whose bytes
     /// came in time.
     fetched: Moment,
+    /// Since when that can have happened of which the events at hand tell.
     turns: Turns,
     date: DateCache,
     settings: Arc<Settings>,

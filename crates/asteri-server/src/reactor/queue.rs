@@ -38,8 +38,7 @@ impl Reactor {
         None
     }
 
-    /// Takes back what an answered request was made of, for the turner.
-    /// Returns it if there are enough.
+    /// Takes back what an answered request was made of, for the turner; returns it if there are enough.
     pub fn give_back(&mut self, request: ReadyRequest) -> Option<ReadyRequest> {
         if self.answered.len() >= BLANKS {
             return Some(request);

@@ -278,6 +278,7 @@ impl Reactor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::Batching;
     use crate::reactor::receive::TOGETHER;
     use std::io::Write;
     use std::net::{Shutdown, TcpStream};
@@ -293,10 +294,20 @@ mod tests {
         assert_eq!([begin(400, true), begin(500, true)], [100, 400]);
     }
 
-    /// Whether a client is answered that closes its sending side: before its request is read by a thread that is late, or while the
-    /// request waits for the application.
-    fn is_answered(while_it_waits: bool) -> bool {
+    /// When a client closes its sending side.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Closes {
+        /// Before its request is read, which a thread that is late does after a while.
+        BeforeRead,
+        /// The same, and then its end is seen after a while.
+        BeforeReadOfBusyLoop,
+        WhileItWaits,
+    }
+
+    /// Whether it is answered although its request has to wait for the application.
+    fn is_answered(closes: Closes, batching: Batching) -> bool {
         let (mut reactor, address) = Reactor::listening();
+        reactor.set_batching(batching);
         let mut scratch = Scratch::new();
         let mut client = TcpStream::connect(address).unwrap();
         while reactor.open_connections() == 0 {
@@ -308,15 +319,17 @@ mod tests {
         }
         client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         while !reactor.poll() {}
-        if !while_it_waits {
+        if closes != Closes::WhileItWaits {
             client.shutdown(Shutdown::Write).unwrap();
             std::thread::sleep(TOGETHER * 2);
         }
         let request = reactor.next_request(Turner::Standby, &mut scratch).unwrap();
         reactor.enqueue(request);
         assert!(reactor.next_request(Turner::Standby, &mut scratch).is_none());
-        if while_it_waits {
+        if closes != Closes::BeforeRead {
             std::thread::sleep(TOGETHER * 2);
+        }
+        if closes == Closes::WhileItWaits {
             // As whoever has requests that wait does all the time.
             reactor.poll();
             assert!(reactor.next_request(Turner::Standby, &mut scratch).is_none());
@@ -329,11 +342,19 @@ mod tests {
 
     #[test]
     fn a_client_that_closes_with_its_request_is_answered_by_a_thread_that_is_late() {
-        assert!(is_answered(false));
+        assert!(is_answered(Closes::BeforeRead, Batching::Queue));
+        assert!(is_answered(Closes::BeforeRead, Batching::Loop));
+    }
+
+    #[test]
+    fn a_client_that_closes_with_its_request_is_answered_by_an_event_loop_that_is_busy() {
+        assert!(is_answered(Closes::BeforeReadOfBusyLoop, Batching::Turn { inside: false }));
     }
 
     #[test]
     fn a_client_that_closes_while_its_request_waits_has_left() {
-        assert!(!is_answered(true));
+        for batching in [Batching::Queue, Batching::Loop, Batching::Turn { inside: false }] {
+            assert!(!is_answered(Closes::WhileItWaits, batching));
+        }
     }
 }
