@@ -259,7 +259,8 @@ fn explain(error: &clap::Error, source: Source) -> Problem {
             Problem::new(APPLICATION, what).from(from).hint("asteri [OPTIONS] APPLICATION")
         }
         ErrorKind::UnknownArgument => {
-            let flags: Vec<&str> = table::all().flat_map(|setting| setting.flags.iter().copied()).collect();
+            let flags_of = |setting: &'static Setting| setting.flags.iter().copied().chain(setting.off_flag());
+            let flags: Vec<&str> = table::all().flat_map(flags_of).collect();
             let problem = Problem::new(&flag, "no such flag").from(from);
             match near(&flag, &flags) {
                 Some(flag) => problem.hint(flag),

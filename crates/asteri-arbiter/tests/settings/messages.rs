@@ -88,6 +88,7 @@ fn names_and_flags() {
         ("hook", Start::with("a:b").entries("asteri.conf.py", hook)),
         ("key that is a flag only", file("port = 9000")),
         ("unknown flag", args("--wokers 3")),
+        ("unknown flag that switches off", args("--no-defer-acept")),
         ("unknown flag, nothing near", args("--zebra")),
         ("unknown short flag", args("-x")),
         ("flag without its value", args("--bind")),
